@@ -1,0 +1,154 @@
+//! Where a process listens. Addresses are URLs; today only `unix:` ones are served, since nothing
+//! may listen to a network before it can be encrypted and authenticated.
+
+use crate::fault::{ErrorCode, Fault};
+use hyper_util::rt::TokioIo;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+/// Longest wait for a local socket to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest path the kernel accepts for a Unix socket, with its terminating zero.
+const SOCKET_PATH_MAX: usize = 107;
+/// Largest gRPC message we accept on the control plane.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// A URL a process listens on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    path: PathBuf,
+}
+
+impl Address {
+    /// The address of a Unix socket at `path`.
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The socket's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Binds the socket, readable by its owner only, in place of one nobody listens on.
+    ///
+    /// # Errors
+    /// The path is too long for a socket, or the directory does not admit it.
+    pub fn listen(&self) -> Result<UnixListener, Fault> {
+        let length = self.path.as_os_str().len();
+        if length > SOCKET_PATH_MAX {
+            return Err(Fault::new(
+                ErrorCode::InvalidArgument,
+                format!(
+                    "listen on {self}: the path has {length} bytes, a Unix socket's has {SOCKET_PATH_MAX} at most"
+                ),
+            )
+            .with_hint("set BIREME_HOME to a shorter path"));
+        }
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(self.refused("replace the old socket of", &error));
+            }
+            _ => {}
+        }
+        UnixListener::bind(&self.path).map_err(|error| self.refused("listen on", &error))
+    }
+
+    /// Connects a gRPC channel.
+    ///
+    /// # Errors
+    /// Nobody listens, or nobody accepts within two seconds.
+    pub async fn connect(&self) -> Result<Channel, Fault> {
+        let connecting = self.endpoint().connect_with_connector(self.connector());
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(error)) => Err(self.refused("connect to", &error)),
+            Err(_) => Err(Fault::new(
+                ErrorCode::Unavailable,
+                format!("connect to {self}: no answer in {CONNECT_TIMEOUT:?}"),
+            )),
+        }
+    }
+
+    /// A channel that connects at its first use and again after a loss.
+    pub fn connect_lazily(&self) -> Channel {
+        self.endpoint()
+            .connect_with_connector_lazy(self.connector())
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        // The name is never resolved: the connector below knows the path.
+        Endpoint::from_static("http://bireme.local").connect_timeout(CONNECT_TIMEOUT)
+    }
+
+    fn connector(
+        &self,
+    ) -> impl tower::Service<
+        Uri,
+        Response = TokioIo<UnixStream>,
+        Error = std::io::Error,
+        Future = impl Future<Output = std::io::Result<TokioIo<UnixStream>>> + Send,
+    > + Send
+    + 'static {
+        let path = self.path.clone();
+        service_fn(move |_: Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        })
+    }
+
+    fn refused(&self, tried: &str, error: &(dyn std::error::Error + 'static)) -> Fault {
+        Fault::new(ErrorCode::Unavailable, format!("{tried} {self}")).with_sources(error)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unix:{}", self.path.display())
+    }
+}
+
+impl FromStr for Address {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let path = text
+            .strip_prefix("unix://")
+            .or_else(|| text.strip_prefix("unix:"));
+        match path {
+            Some(path) if path.starts_with('/') => Ok(Self::unix(path)),
+            Some(path) => Err(Fault::new(
+                ErrorCode::InvalidArgument,
+                format!("read address {text:?}: {path:?} is not an absolute path"),
+            )),
+            None => Err(Fault::new(
+                ErrorCode::InvalidArgument,
+                format!("read address {text:?}: only unix: addresses are served"),
+            )
+            .with_hint("TCP is refused until it can be encrypted and authenticated")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_reads_what_it_writes() {
+        let address: Address = "unix:/run/bireme/engine-0.sock".parse().unwrap();
+        assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
+    }
+
+    #[test]
+    fn tcp_is_refused_with_the_reason() {
+        let fault = "tcp://0.0.0.0:1234".parse::<Address>().unwrap_err();
+        assert_eq!(fault.code, ErrorCode::InvalidArgument);
+        assert!(fault.hint.unwrap().contains("encrypted"));
+    }
+}
