@@ -64,7 +64,8 @@ impl Address {
     /// # Errors
     /// Nobody listens, or nobody accepts within two seconds.
     pub async fn connect(&self) -> Result<Channel, Fault> {
-        let connecting = self.endpoint().connect_with_connector(self.connector());
+        let endpoint = self.endpoint();
+        let connecting = endpoint.connect_with_connector(self.connector());
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => Err(self.refused("connect to", &error)),

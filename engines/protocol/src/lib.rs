@@ -19,9 +19,10 @@ pub use plan_tree::{PlanNode, PlanTree};
 /// Generated messages and services of `proto/`.
 #[expect(
     missing_docs,
-    unreachable_pub,
-    clippy::allow_attributes_without_reason,
     clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
+    clippy::too_many_lines,
     reason = "generated code"
 )]
 pub mod proto {
