@@ -1,0 +1,202 @@
+//! The relay: the Rust host's side of a cell host.
+//!
+//! It listens where cell hosts connect (one at a time; evcxr starts a new one when the old one died), reads
+//! what cells write the moment they write it, and tells the kernel in the order it was written. It
+//! decides whether a compiled cell may run, which makes an interrupt during a compile exact, and collects what
+//! evcxr does not tell: panics, failed `?`, whether the process died. Several cell hosts behind one
+//! relay (`%%px`) are to come.
+
+use crate::PxError;
+use crate::host_protocol::HostEvent;
+use crate::relay_loop::RelayLoop;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Takes events with their bodies, in order; may block to slow the cell down.
+pub type EventSink = Arc<dyn Fn(HostEvent, &[u8]) + Send + Sync>;
+
+/// How long the last output of a cell host that died is waited for.
+const SETTLE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The running relay; dropping it ends its thread.
+pub struct Relay {
+    shared: Arc<Shared>,
+    socket: PathBuf,
+    wake: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where an evaluation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing is being evaluated.
+    Idle,
+    /// The cell is being compiled, or between two runs.
+    Compiling,
+    /// User code runs.
+    Running,
+}
+
+/// A panic as the cell's hook told it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PanicReport {
+    /// Source file of the panic's location.
+    pub file: String,
+    /// Line in that file.
+    pub line: usize,
+    /// Column in that line.
+    pub column: usize,
+    /// What the panic says.
+    pub message: String,
+}
+
+/// What an evaluation did beyond what evcxr says.
+#[derive(Debug, Clone, Default)]
+pub struct CellReport {
+    /// Whether user code began to run.
+    pub started: Option<Instant>,
+    /// How long user code ran.
+    pub run: Duration,
+    /// The cell ended by a panic.
+    pub panicked: bool,
+    /// The panic, if the hook could tell it.
+    pub panic: Option<PanicReport>,
+    /// The cell ended by a failed `?`.
+    pub returned_error: bool,
+    /// The error of it.
+    pub error: Option<String>,
+    /// The compiled cell could not be loaded.
+    pub load_failure: Option<String>,
+    /// The cell was compiled and not run, because it was interrupted.
+    pub skipped: bool,
+    /// The cell host died.
+    pub died: bool,
+}
+
+/// What evaluator and relay thread both see.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// The cell that runs or ran last.
+    pub(crate) cell: Option<u64>,
+    /// Whether an evaluation is going on.
+    pub(crate) active: bool,
+    /// Whether user code runs.
+    pub(crate) running: bool,
+    /// Whether cells may begin to run.
+    pub(crate) refused: bool,
+    /// Process id of the connected cell host.
+    pub(crate) connected: Option<u32>,
+    /// What is known of the current evaluation.
+    pub(crate) report: CellReport,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn notify(&self) {
+        self.changed.notify_all();
+    }
+}
+
+impl Relay {
+    /// Listens at a socket and starts the relay's thread.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn start(socket: &Path, sink: EventSink) -> Result<Relay, PxError> {
+        let tried = || format!("listen for cell hosts at {}", socket.display());
+        let listener = UnixListener::bind(socket).map_err(|error| PxError::io(tried(), error))?;
+        let (wake, woken) = UnixStream::pair().map_err(|error| PxError::io(tried(), error))?;
+        let shared = Arc::new(Shared::default());
+        let mut relay = RelayLoop::new(listener, woken, Arc::clone(&shared), sink);
+        let thread = std::thread::Builder::new()
+            .name("relay".to_string())
+            .spawn(move || relay.run())
+            .map_err(|error| PxError::io("start the relay's thread", error))?;
+        Ok(Relay {
+            shared,
+            socket: socket.to_path_buf(),
+            wake: Some(wake),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where cell hosts connect.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// An evaluation begins; without an id its output goes nowhere.
+    pub fn begin(&self, cell: Option<u64>) {
+        let mut state = self.shared.lock();
+        state.cell = cell;
+        state.active = true;
+        state.refused = false;
+        state.report = CellReport::default();
+    }
+
+    /// The evaluation ended; everything the cell wrote has been told when this returns.
+    pub fn end(&self, expect_death: bool) -> CellReport {
+        let deadline = Instant::now() + SETTLE_LIMIT;
+        let mut state = self.shared.lock();
+        while expect_death && !state.report.died {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.active = false;
+        state.running = false;
+        std::mem::take(&mut state.report)
+    }
+
+    /// Keeps the cell from running if it does not run yet; says where the evaluation is.
+    pub fn refuse(&self) -> Phase {
+        let mut state = self.shared.lock();
+        state.refused = true;
+        state.phase()
+    }
+
+    /// Where the evaluation is.
+    pub fn phase(&self) -> Phase {
+        self.shared.lock().phase()
+    }
+
+    /// The process id of the connected cell host.
+    pub fn cell_host(&self) -> Option<u32> {
+        self.shared.lock().connected
+    }
+}
+
+impl State {
+    fn phase(&self) -> Phase {
+        match (self.active, self.running) {
+            (false, _) => Phase::Idle,
+            (true, false) => Phase::Compiling,
+            (true, true) => Phase::Running,
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        drop(self.wake.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
