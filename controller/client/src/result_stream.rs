@@ -1,0 +1,94 @@
+//! Rows of one query, fetched by Arrow Flight from its head engine.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{FlightData, Ticket};
+use bireme_protocol::proto::ResultSummary;
+use bireme_protocol::{Address, ErrorCode, Fault, QueryId};
+use futures::{StreamExt, TryStreamExt};
+use prost::Message;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A record batch may be large: long strings, nested columns.
+const BATCH_BYTES_MAX: usize = 1 << 30;
+
+/// One step of a result.
+pub(crate) enum Piece {
+    Schema(SchemaRef),
+    Batch(RecordBatch),
+    Summary(Box<ResultSummary>),
+}
+
+type SummarySlot = Arc<Mutex<Option<ResultSummary>>>;
+
+pub(crate) struct ResultStream {
+    decoder: FlightDataDecoder,
+    /// Filled by the last message, which holds no rows and is kept from the decoder.
+    summary: SummarySlot,
+}
+
+impl ResultStream {
+    /// Asks the head engine for a query's rows.
+    pub(crate) async fn fetch(address: &str, id: QueryId) -> Result<Self, Fault> {
+        let address: Address = address.parse()?;
+        let mut engine = FlightServiceClient::new(address.connect().await?)
+            .max_decoding_message_size(BATCH_BYTES_MAX);
+        let ticket = Ticket::new(id.to_string());
+        let messages = engine.do_get(ticket).await?.into_inner();
+        let summary = SummarySlot::default();
+        let slot = Arc::clone(&summary);
+        let rows = messages
+            .map_err(|status| FlightError::Tonic(Box::new(status)))
+            .try_filter_map(move |message| {
+                let kept = keep_rows(message, &slot);
+                futures::future::ready(kept)
+            })
+            .boxed();
+        Ok(Self {
+            decoder: FlightDataDecoder::new(rows),
+            summary,
+        })
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<Piece, Fault> {
+        loop {
+            match self.decoder.next().await {
+                Some(Ok(decoded)) => match decoded.payload {
+                    DecodedPayload::Schema(schema) => return Ok(Piece::Schema(schema)),
+                    DecodedPayload::RecordBatch(batch) => return Ok(Piece::Batch(batch)),
+                    DecodedPayload::None => {}
+                },
+                Some(Err(FlightError::Tonic(status))) => return Err((*status).into()),
+                Some(Err(error)) => {
+                    return Err(Fault::internal("decode a result").with_sources(&error));
+                }
+                None => {
+                    let summary = take(&self.summary);
+                    return summary.map(|s| Piece::Summary(Box::new(s))).ok_or_else(|| {
+                        Fault::new(
+                            ErrorCode::Unavailable,
+                            "read a result: the stream ended before its summary",
+                        )
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn take(slot: &SummarySlot) -> Option<ResultSummary> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn keep_rows(message: FlightData, slot: &SummarySlot) -> Result<Option<FlightData>, FlightError> {
+    if !message.data_header.is_empty() {
+        return Ok(Some(message));
+    }
+    let summary = ResultSummary::decode(message.app_metadata)
+        .map_err(|error| FlightError::DecodeError(format!("result summary: {error}")))?;
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(summary);
+    Ok(None)
+}
