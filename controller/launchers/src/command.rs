@@ -1,0 +1,99 @@
+//! What to execute for each process of a cluster. The binary fills it in with itself; tests with
+//! programs of their own.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// A program with its arguments and what it adds to the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments, without the program's name.
+    pub arguments: Vec<OsString>,
+    /// Variables set on top of the launcher's environment.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+impl ProcessCommand {
+    /// A program with arguments.
+    pub fn new<A: Into<OsString>>(
+        program: impl Into<PathBuf>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        Self {
+            program: program.into(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Adds a variable to its environment.
+    #[must_use]
+    pub fn with_environment(
+        mut self,
+        name: impl Into<OsString>,
+        value: impl Into<OsString>,
+    ) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+}
+
+type ControllerCommand = dyn Fn(u32) -> ProcessCommand + Send + Sync;
+type EngineCommand = dyn Fn(u32, u32) -> ProcessCommand + Send + Sync;
+
+/// How a launcher starts the controller and the engines.
+pub struct ClusterCommands {
+    controller: Box<ControllerCommand>,
+    engine: Box<EngineCommand>,
+}
+
+impl ClusterCommands {
+    /// Commands made by two functions: the controller of so many engines; an engine by its rank and
+    /// the number of engines.
+    pub fn new(
+        controller: impl Fn(u32) -> ProcessCommand + Send + Sync + 'static,
+        engine: impl Fn(u32, u32) -> ProcessCommand + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            controller: Box::new(controller),
+            engine: Box::new(engine),
+        }
+    }
+
+    /// `PROGRAM controller --engines N --listen-on-stdin` and `PROGRAM engine --rank R --engines N`,
+    /// both with `BIREME_HOME`. The controller's standard input is its listening socket.
+    pub fn of_program(program: &Path, home: &Path) -> Self {
+        let (controller, engine) = (program.to_path_buf(), program.to_path_buf());
+        let (controller_home, engine_home) = (home.to_path_buf(), home.to_path_buf());
+        Self::new(
+            move |engines| {
+                let engines = engines.to_string();
+                let arguments = ["controller", "--engines", &engines, "--listen-on-stdin"];
+                ProcessCommand::new(&controller, arguments)
+                    .with_environment("BIREME_HOME", &controller_home)
+            },
+            move |rank, engines| {
+                let (rank, engines) = (rank.to_string(), engines.to_string());
+                let arguments = ["engine", "--rank", &rank, "--engines", &engines];
+                ProcessCommand::new(&engine, arguments)
+                    .with_environment("BIREME_HOME", &engine_home)
+            },
+        )
+    }
+
+    pub(crate) fn controller(&self, engines: u32) -> ProcessCommand {
+        (self.controller)(engines)
+    }
+
+    pub(crate) fn engine(&self, rank: u32, engines: u32) -> ProcessCommand {
+        (self.engine)(rank, engines)
+    }
+}
+
+impl std::fmt::Debug for ClusterCommands {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClusterCommands")
+    }
+}
