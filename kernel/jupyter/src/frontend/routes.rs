@@ -1,0 +1,79 @@
+//! Which call waits for the answers to which request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use crate::wire::Incoming;
+
+/// Messages of one request that nobody has taken yet; then reading pauses.
+const MESSAGES_MAX: usize = 1024;
+
+/// The channel a message came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// Shell or control.
+    Reply,
+    /// IOPub.
+    IoPub,
+    /// Stdin.
+    Stdin,
+}
+
+/// Requests in progress by message id.
+#[derive(Clone, Default)]
+pub(super) struct Routes {
+    waiting: Arc<Mutex<HashMap<String, mpsc::Sender<(From, Incoming)>>>>,
+}
+
+/// The answers to one request, until it is dropped.
+pub(super) struct Route {
+    routes: Routes,
+    msg_id: String,
+    messages: mpsc::Receiver<(From, Incoming)>,
+}
+
+impl Routes {
+    /// Starts to listen for answers.
+    pub(super) fn add(&self, msg_id: &str) -> Route {
+        let (messages_tx, messages) = mpsc::channel(MESSAGES_MAX);
+        self.lock().insert(msg_id.to_owned(), messages_tx);
+        Route {
+            routes: self.clone(),
+            msg_id: msg_id.to_owned(),
+            messages,
+        }
+    }
+
+    /// Hands a message to the call that waits for it.
+    pub(super) async fn deliver(&self, from: From, message: Incoming) {
+        let messages_tx = self.lock().get(&message.parent_header.msg_id).cloned();
+        if let Some(messages_tx) = messages_tx {
+            // The call may end at any time; then its messages are of no interest.
+            let _ = messages_tx.send((from, message)).await;
+        }
+    }
+
+    /// Ends every call: the kernel is gone.
+    pub(super) fn close(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<(From, Incoming)>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Route {
+    /// The next message, or `None` once the kernel is gone.
+    pub(super) async fn next(&mut self) -> Option<(From, Incoming)> {
+        self.messages.recv().await
+    }
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        self.routes.lock().remove(&self.msg_id);
+    }
+}

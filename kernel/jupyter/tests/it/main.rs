@@ -1,0 +1,1 @@
+//! Behaviour of the framework as clients see it.
