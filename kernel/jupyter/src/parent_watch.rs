@@ -1,5 +1,7 @@
 //! Notices the death of the process that started the kernel, so that no orphan is left behind.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
@@ -21,17 +23,22 @@ pub(crate) async fn wait_for_exit(pid: u32) {
     };
     match pidfd_open(pid, PidfdFlags::NONBLOCK) {
         Ok(process) => {
-            let watched = AsyncFd::register_with_interest(process, Interest::READABLE);
-            if let Ok(process) = watched
-                && process.readable().await.is_ok()
-            {
-                return;
+            if watch(process).await.is_err() {
+                poll(pid).await;
             }
-            poll(pid).await;
         }
         Err(rustix::io::Errno::SRCH) => {}
         Err(_) => poll(pid).await,
     }
+}
+
+#[expect(
+    deprecated,
+    reason = "an owned descriptor stays open as long as it is registered"
+)]
+async fn watch(process: OwnedFd) -> io::Result<()> {
+    let process = AsyncFd::with_interest(process, Interest::READABLE)?;
+    process.readable().await.map(drop)
 }
 
 async fn poll(pid: Pid) {
