@@ -1,0 +1,251 @@
+//! Values in SQL: `$name` and `{{expression}}` become bound values, `{{!expression}}` a fragment of
+//! text. Values never become SQL text, so no value can change what a statement means.
+//!
+//! Strings, quoted names and comments are left alone, but for fragments inside strings, whose
+//! quotes are doubled. A map leads from places in the bound SQL back to the text as typed.
+
+use bireme_protocol::{ErrorCode, Fault, Position, proto::BoundValue};
+use serde_json::Value;
+
+use crate::line::param::read_value;
+use crate::magic::is_name;
+use crate::nearest::nearest;
+use crate::sql_scanner::{Part, scan};
+use crate::text;
+
+/// SQL with its values taken out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct BoundSql {
+    pub sql: String,
+    pub values: Vec<BoundValue>,
+    map: Vec<Span>,
+}
+
+/// A run of bytes and where it came from. What was inserted comes from one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    bound: usize,
+    typed: usize,
+    is_copied: bool,
+}
+
+impl BoundSql {
+    /// The values that a part of the SQL uses.
+    pub(crate) fn values_in(&self, sql: &str) -> Vec<BoundValue> {
+        let names: Vec<&str> = scan(sql)
+            .filter_map(|part| match part {
+                Part::Placeholder { name, .. } => Some(name),
+                _ => None,
+            })
+            .collect();
+        let is_used = |value: &&BoundValue| names.contains(&value.name.as_str());
+        self.values.iter().filter(is_used).cloned().collect()
+    }
+
+    /// Moves a place in `piece`, which begins at a byte of the bound SQL, to the text as typed.
+    pub(crate) fn locate(
+        &self,
+        typed: &str,
+        piece: &str,
+        piece_offset: usize,
+        position: Position,
+    ) -> Position {
+        let bound = piece_offset + text::offset(piece, position);
+        let index = self
+            .map
+            .partition_point(|span| span.bound <= bound)
+            .saturating_sub(1);
+        let Some(span) = self.map.get(index) else {
+            return position;
+        };
+        let offset = span.typed
+            + if span.is_copied {
+                bound - span.bound
+            } else {
+                0
+            };
+        text::position(typed, offset, position.length as usize)
+    }
+}
+
+/// Binds the values of a text. Positions in a fault are positions in that text.
+pub(crate) fn bind(typed: &str, parameters: &[(String, Value)]) -> Result<BoundSql, Fault> {
+    let mut binder = Binder {
+        typed,
+        parameters,
+        bound: BoundSql::default(),
+    };
+    for part in scan(typed) {
+        match part {
+            Part::Plain { offset, text } => binder.copy(offset, text),
+            Part::Placeholder { offset, name } => binder.placeholder(offset, name)?,
+            Part::Quoted { offset, text } => binder.quoted(offset, text)?,
+            Part::Braces {
+                offset,
+                text,
+                inner,
+            } => {
+                let inner_offset = offset + 2;
+                match inner.trim_start().strip_prefix('!') {
+                    Some(expression) => {
+                        let fragment = binder.fragment(expression, inner_offset, inner)?;
+                        binder.insert(offset, &fragment);
+                    }
+                    None => binder.value(offset, text, inner)?,
+                }
+            }
+        }
+    }
+    Ok(binder.bound)
+}
+
+struct Binder<'a> {
+    typed: &'a str,
+    parameters: &'a [(String, Value)],
+    bound: BoundSql,
+}
+
+impl Binder<'_> {
+    fn copy(&mut self, offset: usize, text: &str) {
+        let bound = self.bound.sql.len();
+        self.bound.map.push(Span {
+            bound,
+            typed: offset,
+            is_copied: true,
+        });
+        self.bound.sql.push_str(text);
+    }
+
+    fn insert(&mut self, offset: usize, text: &str) {
+        let bound = self.bound.sql.len();
+        self.bound.map.push(Span {
+            bound,
+            typed: offset,
+            is_copied: false,
+        });
+        self.bound.sql.push_str(text);
+    }
+
+    fn placeholder(&mut self, offset: usize, name: &str) -> Result<(), Fault> {
+        let length = name.chars().count() + 1;
+        if name.starts_with(|c: char| c.is_ascii_digit()) {
+            let message = format!("${name} has no value: values are bound by name");
+            let hint = "write $name, and set it with %param name = value";
+            return Err(self.fault(message, offset, length).with_hint(hint));
+        }
+        let value = self.parameter(name, offset, length)?;
+        self.add(name.to_string(), &value);
+        self.copy(offset, &self.typed[offset..=offset + name.len()]);
+        Ok(())
+    }
+
+    fn value(&mut self, offset: usize, text: &str, inner: &str) -> Result<(), Fault> {
+        let expression = inner.trim();
+        let length = text.chars().count();
+        let value = self.evaluate(expression, offset, length)?;
+        let is_parameter = self.parameters.iter().any(|(name, _)| name == expression);
+        let name = match is_parameter {
+            true => expression.to_string(),
+            false => format!("value_{}", self.bound.values.len() + 1),
+        };
+        // A word right after the braces must not become part of the name.
+        let after = self.typed[offset + text.len()..].chars().next();
+        let space = if after.is_some_and(|c| c.is_alphanumeric() || c == '_') {
+            " "
+        } else {
+            ""
+        };
+        self.insert(offset, &format!("${name}{space}"));
+        self.add(name, &value);
+        Ok(())
+    }
+
+    /// A string keeps its braces, but for fragments.
+    fn quoted(&mut self, offset: usize, text: &str) -> Result<(), Fault> {
+        let mut copied = 0;
+        while let Some(start) = text[copied..].find("{{").map(|at| at + copied) {
+            let Some(end) = text[start..].find("}}").map(|at| at + start) else {
+                break;
+            };
+            let inner = &text[start + 2..end];
+            self.copy(offset + copied, &text[copied..start]);
+            let place = offset + start;
+            copied = end + 2;
+            if let Some(expression) = inner.trim_start().strip_prefix('!') {
+                let fragment = self.fragment(expression, place + 2, inner)?;
+                self.insert(place, &fragment.replace('\'', "''"));
+            } else if self.parameters.iter().any(|(name, _)| name == inner.trim()) {
+                let name = inner.trim();
+                let message = format!("{{{{{name}}}}} stands in quotes, where no value is bound");
+                let hint = format!(
+                    "write {{{{{name}}}}} without quotes, or {{{{!{name}}}}} to put its text here"
+                );
+                return Err(self
+                    .fault(message, place, inner.chars().count() + 4)
+                    .with_hint(hint));
+            } else {
+                self.copy(place, &text[start..copied]);
+            }
+        }
+        self.copy(offset + copied, &text[copied..]);
+        Ok(())
+    }
+
+    fn fragment(&self, expression: &str, offset: usize, inner: &str) -> Result<String, Fault> {
+        let value = self.evaluate(expression.trim(), offset, inner.chars().count())?;
+        Ok(match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        })
+    }
+
+    fn evaluate(&self, expression: &str, offset: usize, length: usize) -> Result<Value, Fault> {
+        let is_word = is_name(expression) && !expression.starts_with('"');
+        let is_keyword = matches!(expression, "true" | "false" | "null");
+        if is_word && !is_keyword {
+            return self.parameter(expression, offset, length);
+        }
+        let starts_literal = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '\'' | '"');
+        if is_keyword || expression.starts_with(starts_literal) {
+            let read =
+                read_value(expression).map_err(|reason| self.fault(reason, offset, length))?;
+            let is_literal = !read.is_string() || expression.starts_with(['\'', '"']);
+            if is_literal {
+                return Ok(read);
+            }
+        }
+        let message = match expression.is_empty() {
+            true => "the braces are empty".to_string(),
+            false => format!("{expression:?} is neither a parameter nor a literal"),
+        };
+        let hint = "between braces stand parameters, numbers and quoted text; Rust expressions are \
+                    not built yet: set a parameter with %param name = value";
+        Err(self.fault(message, offset, length).with_hint(hint))
+    }
+
+    fn parameter(&self, name: &str, offset: usize, length: usize) -> Result<Value, Fault> {
+        if let Some((_, value)) = self.parameters.iter().find(|(known, _)| known == name) {
+            return Ok(value.clone());
+        }
+        let fault = self.fault(format!("there is no parameter {name:?}"), offset, length);
+        let known = self.parameters.iter().map(|(known, _)| known.as_str());
+        Err(match nearest(name, known) {
+            Some(known) => fault.with_hint(format!("did you mean ${known}?")),
+            None => fault.with_hint(format!("set it with %param {name} = value")),
+        })
+    }
+
+    fn add(&mut self, name: String, value: &Value) {
+        if self.bound.values.iter().all(|bound| bound.name != name) {
+            self.bound.values.push(BoundValue {
+                name,
+                json: value.to_string(),
+            });
+        }
+    }
+
+    fn fault(&self, message: String, offset: usize, length: usize) -> Fault {
+        let position = text::position(self.typed, offset, length);
+        Fault::new(ErrorCode::InvalidArgument, message).at(position)
+    }
+}

@@ -1,0 +1,297 @@
+//! The SQL of a cell: binds its values, splits it into statements, runs each and shows what it
+//! gives. Every fault that leaves here has its place in the cell.
+
+use bireme_client::{Rows, RunOptions, Statement, StatementKind};
+use bireme_protocol::proto::{EntryKind, StatementMode};
+use bireme_protocol::{ErrorCode, Fault, Position};
+
+use crate::binding::{BoundSql, bind};
+use crate::display::plan;
+use crate::display::table::{self, Facts, short_type};
+use crate::display::units::{count, counted, milliseconds};
+use crate::host::{Host, StreamName};
+use crate::magic::Body;
+use crate::mime_bundle::MimeBundle;
+use crate::output::{Format, TEXT_ROWS_MAX, extent, print, width};
+use crate::runner::Runner;
+
+/// The SQL of one cell.
+pub(crate) struct Script<'h> {
+    host: &'h dyn Host,
+    body: &'h Body,
+    bound: BoundSql,
+    runner: Option<Runner<'h>>,
+}
+
+/// How the rows of a query are shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Showing {
+    pub format: Format,
+    pub limit: Option<u64>,
+    pub rows: Option<u64>,
+    pub remarks: Vec<String>,
+    /// Whether it is the value of the cell.
+    pub is_result: bool,
+}
+
+impl<'h> Script<'h> {
+    /// Binds the values of a cell's SQL.
+    pub(crate) fn new(host: &'h dyn Host, body: &'h Body) -> Result<Self, Fault> {
+        let bound = bind(&body.text, &host.parameters()).map_err(|fault| to_cell(fault, body))?;
+        Ok(Self {
+            host,
+            body,
+            bound,
+            runner: None,
+        })
+    }
+
+    /// The statements, in order. Their offsets are offsets in the bound SQL.
+    pub(crate) fn statements(&self) -> Result<Vec<Statement>, Fault> {
+        bireme_client::split(&self.bound.sql).map_err(|fault| self.place(fault, &self.bound.sql, 0))
+    }
+
+    /// Runs a statement that gives no rows, or an explained one. `None` when it is a query.
+    pub(crate) async fn command(&mut self, statement: &Statement) -> Result<Option<String>, Fault> {
+        let Statement { text, offset, .. } = statement;
+        match &statement.kind {
+            StatementKind::Query | StatementKind::Copy => Ok(None),
+            StatementKind::Explain { is_analyze, body } => {
+                let mode = match is_analyze {
+                    true => StatementMode::Analyze,
+                    false => StatementMode::Explain,
+                };
+                let options = RunOptions {
+                    mode,
+                    ..RunOptions::default()
+                };
+                self.explain(&text[*body..], offset + body, options).await?;
+                Ok(Some(String::new()))
+            }
+            StatementKind::Define => self.define(text, *offset).await.map(Some),
+            StatementKind::Drop { name, if_exists } => {
+                let service = self.host.queries().await?;
+                let dropped = service.drop_name(name, *if_exists).await;
+                let dropped = dropped.map_err(|fault| self.place(fault, text, *offset))?;
+                Ok(Some(match dropped {
+                    true => format!("dropped {name}"),
+                    false => format!("{name} was not there"),
+                }))
+            }
+            StatementKind::Set { key, value } => {
+                let set = self.host.configure(key, value.as_deref()).await;
+                set.map_err(|fault| self.at_statement(fault, statement))?;
+                let now = self.host.settings();
+                let known = bireme_settings::find(key).map(|setting| now.get(setting.key));
+                let shown = known.or(value.as_deref()).unwrap_or("default");
+                Ok(Some(format!("{key} = {shown}")))
+            }
+            StatementKind::Unsupported { verb } => {
+                let message = format!("{verb} is not something Bireme runs");
+                let hint = "it runs SELECT, CREATE VIEW, CREATE EXTERNAL TABLE, DROP, SHOW, DESCRIBE, EXPLAIN and SET";
+                let fault = Fault::new(ErrorCode::SqlPlanError, message).with_hint(hint);
+                Err(self.at_statement(fault, statement))
+            }
+        }
+    }
+
+    /// Defines a view by the query of a statement; gives the acknowledgement.
+    pub(crate) async fn define_view(
+        &mut self,
+        name: &str,
+        query: &Statement,
+    ) -> Result<String, Fault> {
+        let prefix = format!("CREATE OR REPLACE VIEW {name} AS\n");
+        let sql = format!("{prefix}{}", query.text);
+        self.send_definition(&sql, &query.text, query.offset, 1)
+            .await
+    }
+
+    async fn define(&mut self, text: &str, offset: usize) -> Result<String, Fault> {
+        self.send_definition(text, text, offset, 0).await
+    }
+
+    /// `prefix_lines` lines stand above the user's own text in what is sent.
+    async fn send_definition(
+        &mut self,
+        sql: &str,
+        own: &str,
+        offset: usize,
+        prefix_lines: u32,
+    ) -> Result<String, Fault> {
+        let service = self.host.queries().await?;
+        let values = self.bound.values_in(own);
+        let reply = service.define(sql, values).await.map_err(|mut fault| {
+            if let Some(position) = &mut fault.position {
+                position.line = position.line.saturating_sub(prefix_lines).max(1);
+            }
+            self.place(fault, own, offset)
+        })?;
+        let entry = reply.entry.unwrap_or_default();
+        let verb = if reply.replaced {
+            "replaced"
+        } else {
+            "created"
+        };
+        let kind = match entry.kind() {
+            EntryKind::ExternalTable => "external table",
+            EntryKind::View | EntryKind::Unspecified => "view",
+        };
+        let columns = counted(column_count(&entry.schema_json), "column");
+        Ok(format!("{verb} {kind} {} ({columns})", entry.name))
+    }
+
+    /// Explains a query, or runs and measures it, and shows its plan.
+    pub(crate) async fn explain(
+        &mut self,
+        sql: &str,
+        offset: usize,
+        options: RunOptions,
+    ) -> Result<(), Fault> {
+        let is_trivial = options.mode == StatementMode::Explain;
+        let values = self.bound.values_in(sql);
+        let rows = Rows::Preview { head: 1, tail: 0 };
+        let options = RunOptions {
+            values,
+            rows,
+            is_trivial,
+            ..options
+        };
+        let outcome = self.runner().await?.run(sql, &options).await;
+        let outcome = outcome.map_err(|fault| self.place(fault, sql, offset))?;
+        match &outcome.summary.plan {
+            Some(tree) => self.host.display(plan::render(tree), None),
+            None => {
+                return Err(Fault::internal(
+                    "the engine explained a query without a plan",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a query and shows its rows.
+    pub(crate) async fn show(
+        &mut self,
+        query: &Statement,
+        showing: Showing,
+        timeout: Option<std::time::Duration>,
+    ) -> Result<(), Fault> {
+        let extent = extent(self.host, showing.rows);
+        let rows = match showing.format {
+            Format::Table => Rows::Preview {
+                head: extent.head() as u64,
+                tail: extent.tail() as u64,
+            },
+            Format::Csv | Format::Json => Rows::Preview {
+                head: TEXT_ROWS_MAX,
+                tail: 0,
+            },
+        };
+        let options = RunOptions {
+            mode: StatementMode::Run,
+            values: self.bound.values_in(&query.text),
+            limit: showing.limit,
+            timeout,
+            rows,
+            is_trivial: query.is_trivial,
+        };
+        let outcome = self.runner().await?.run(&query.text, &options).await;
+        let outcome = outcome.map_err(|fault| self.place(fault, &query.text, query.offset))?;
+        let mut remarks = showing.remarks;
+        if showing
+            .limit
+            .is_some_and(|limit| outcome.summary.rows >= limit)
+        {
+            remarks.push("cut by --limit".into());
+        }
+        if showing.format != Format::Table {
+            print(self.host, showing.format, &outcome.schema, &outcome.batches)?;
+            self.tell_left_out(&outcome.summary);
+            return Ok(());
+        }
+        let facts = Facts::of(&outcome.summary, remarks);
+        let bundle = table::render(
+            &outcome.schema,
+            &outcome.batches,
+            &facts,
+            extent,
+            width(self.host),
+        );
+        match showing.is_result {
+            true => self.host.result(bundle),
+            false => self.host.display(bundle, None),
+        }
+        Ok(())
+    }
+
+    /// Rows as text have no shape line: what is missing is said beside them.
+    fn tell_left_out(&self, summary: &bireme_client::QuerySummary) {
+        if summary.rows <= TEXT_ROWS_MAX {
+            return;
+        }
+        let elapsed = u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX);
+        let line = format!(
+            "the first {} of {} in {}; `bireme sql` prints them all\n",
+            count(TEXT_ROWS_MAX),
+            counted(summary.rows, "row"),
+            milliseconds(elapsed)
+        );
+        self.host.stream(StreamName::Stderr, &line);
+    }
+
+    /// Shows what a statement without rows did.
+    pub(crate) fn acknowledge(&self, line: &str) {
+        if !line.is_empty() {
+            self.host.display(MimeBundle::plain(line), None);
+        }
+    }
+
+    async fn runner(&mut self) -> Result<&mut Runner<'h>, Fault> {
+        let runner = match self.runner.take() {
+            Some(runner) => runner,
+            None => Runner::new(self.host).await?,
+        };
+        Ok(self.runner.insert(runner))
+    }
+
+    /// A fault about a statement as a whole.
+    pub(crate) fn at_statement(&self, mut fault: Fault, statement: &Statement) -> Fault {
+        let first = statement.text.split_whitespace().next().unwrap_or_default();
+        let length = first.chars().count() as u32;
+        fault.position.get_or_insert(Position {
+            line: 1,
+            column: 1,
+            length: length.max(1),
+        });
+        self.place(fault, &statement.text, statement.offset)
+    }
+
+    /// Moves a fault's place from a piece of the bound SQL to the cell.
+    fn place(&self, mut fault: Fault, piece: &str, offset: usize) -> Fault {
+        fault.position = fault.position.map(|position| {
+            let typed = self.bound.locate(&self.body.text, piece, offset, position);
+            self.body.to_cell(typed)
+        });
+        fault
+    }
+}
+
+fn to_cell(mut fault: Fault, body: &Body) -> Fault {
+    fault.position = fault.position.map(|position| body.to_cell(position));
+    fault
+}
+
+fn column_count(schema_json: &str) -> u64 {
+    serde_json::from_str::<arrow_schema::Schema>(schema_json)
+        .map_or(0, |schema| schema.fields().len() as u64)
+}
+
+/// The columns of a catalog entry with their types.
+pub(crate) fn columns(schema_json: &str) -> Vec<(String, String)> {
+    let schema = serde_json::from_str::<arrow_schema::Schema>(schema_json).ok();
+    let fields = schema.iter().flat_map(|schema| schema.fields().iter());
+    fields
+        .map(|field| (field.name().clone(), short_type(field.data_type())))
+        .collect()
+}

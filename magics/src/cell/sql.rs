@@ -1,0 +1,164 @@
+//! `%%sql` and `%sql`: runs SQL on the engines and shows what it gives.
+
+use async_trait::async_trait;
+use bireme_client::{Statement, StatementKind};
+use bireme_protocol::{ErrorCode, Fault};
+
+use crate::cell::script::{Script, Showing};
+use crate::host::Host;
+use crate::magic::{BodyKind, Call, Example, Flag, Forms, Magic, Positional, Spec, ValueKind};
+use crate::output::Format;
+
+/// `%%sql` and `%sql`.
+#[derive(Debug)]
+pub struct Sql;
+
+static SPEC: Spec = Spec {
+    name: "sql",
+    forms: Forms::Both,
+    summary: "Runs SQL on the engines and shows the result.",
+    doc: "All statements of the cell run, and every query's result is shown. `NAME`, `--lazy`, `--limit` \
+          and `--format` mean the last one.\n\n\
+          `NAME` defines a view by the last query, then shows it; it lives in the session, for later cells \
+          and after a restart. `--lazy` only defines it.\n\n\
+          `$name` and `{{name}}` are values of parameters, typed and never pasted; `{{!name}}` puts the \
+          parameter's text into the statement. Files are tables: `FROM 'data/*.parquet'`.\n\n\
+          In a line, the name comes with an arrow: `%sql fast << SELECT ...`.",
+    positionals: &[Positional {
+        name: "NAME",
+        kind: ValueKind::NewName,
+        is_required: false,
+        doc: "Define this view by the last query, and show it.",
+    }],
+    flags: &[
+        Flag::switch("lazy", "Define the view NAME and run nothing."),
+        Flag::value(
+            "limit",
+            ValueKind::Integer,
+            "none",
+            "Most rows the result has; the view has no limit.",
+        ),
+        Flag::value(
+            "rows",
+            ValueKind::Integer,
+            "display.rows",
+            "Most rows shown.",
+        ),
+        Flag::value(
+            "timeout",
+            ValueKind::Duration,
+            "query.timeout",
+            "Longest time a query may run.",
+        ),
+        Flag::value(
+            "format",
+            ValueKind::Choice(Format::WORDS),
+            "table",
+            "Show a table, or print at most 1000 rows as text.",
+        ),
+        Flag::later("to"),
+        Flag::later("persist"),
+        Flag::later("by"),
+        Flag::later("sink"),
+        Flag::later("device"),
+    ],
+    body: BodyKind::Sql,
+    examples: &[
+        Example {
+            cell: "%%sql\nSELECT count(*) FROM 'data/*.parquet'",
+            doc: "ask files",
+        },
+        Example {
+            cell: "%%sql fast\nSELECT * FROM ais WHERE SOG > $speed",
+            doc: "define the view fast, and show it",
+        },
+        Example {
+            cell: "%sql --limit 5 SELECT * FROM fast",
+            doc: "in a line",
+        },
+    ],
+};
+
+#[async_trait]
+impl Magic for Sql {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    async fn run(&self, host: &dyn Host, call: &Call) -> Result<(), Fault> {
+        let mut script = Script::new(host, &call.body)?;
+        let statements = script.statements()?;
+        let Some((last, before)) = statements.split_last() else {
+            let message = format!("{} has no statement", call.title());
+            let fault = Fault::new(ErrorCode::InvalidArgument, message).at(call.position());
+            return Err(fault.with_hint(format!("{}? shows examples", call.title())));
+        };
+        check_last(&script, call, last)?;
+        for statement in before {
+            let plain = Showing {
+                format: Format::Table,
+                limit: None,
+                rows: call.arguments.integer("rows"),
+                remarks: Vec::new(),
+                is_result: false,
+            };
+            run_statement(&mut script, statement, plain, call).await?;
+        }
+        run_last(&mut script, call, last).await
+    }
+}
+
+/// What names the last statement only fits a query.
+fn check_last(script: &Script<'_>, call: &Call, last: &Statement) -> Result<(), Fault> {
+    let usage = |message: String, argument: &str| {
+        let fault = Fault::new(ErrorCode::InvalidArgument, message);
+        let position = call.arguments.position(argument).unwrap_or(call.position());
+        fault.at(position)
+    };
+    let name = call.arguments.text("NAME");
+    if call.arguments.has("lazy") && name.is_none() {
+        let hint = format!("{} NAME --lazy defines the view NAME", call.title());
+        return Err(usage("--lazy needs the NAME it defines".into(), "lazy").with_hint(hint));
+    }
+    match name {
+        Some(name) if last.kind != StatementKind::Query => {
+            let message = format!("the view {name} needs a query, and the last statement is none");
+            let fault = Fault::new(ErrorCode::InvalidArgument, message);
+            Err(script.at_statement(fault, last))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn run_statement(
+    script: &mut Script<'_>,
+    statement: &Statement,
+    showing: Showing,
+    call: &Call,
+) -> Result<(), Fault> {
+    match script.command(statement).await? {
+        Some(acknowledgement) => script.acknowledge(&acknowledgement),
+        None => script.show(statement, showing, call.timeout()).await?,
+    }
+    Ok(())
+}
+
+async fn run_last(script: &mut Script<'_>, call: &Call, last: &Statement) -> Result<(), Fault> {
+    let mut remarks = Vec::new();
+    if let Some(name) = call.arguments.text("NAME") {
+        let acknowledgement = script.define_view(name, last).await?;
+        if call.arguments.has("lazy") {
+            script.acknowledge(&acknowledgement);
+            return Ok(());
+        }
+        remarks.push(format!("view {name}"));
+    }
+    let showing = Showing {
+        format: Format::read(call.arguments.text("format")),
+        limit: call.arguments.integer("limit"),
+        rows: call.arguments.integer("rows"),
+        remarks,
+        is_result: true,
+    };
+    run_statement(script, last, showing, call).await
+}

@@ -1,0 +1,115 @@
+//! All that a magic may ask of its kernel. The kernel implements [`Host`] per running cell; tests
+//! implement it with a script. Outputs return at once: pacing and delivery are the kernel's.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bireme_protocol::Fault;
+use bireme_settings::Settings;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::magic::Body;
+use crate::mime_bundle::MimeBundle;
+use crate::query::QueryService;
+
+/// Where outputs are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// A front end that renders HTML and updates displays.
+    Notebook,
+    /// Text of a width in columns.
+    Terminal {
+        /// Columns.
+        width: usize,
+    },
+}
+
+/// One of the two output streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamName {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// What a restart forgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// The kernel's own variables.
+    Kernel,
+    /// Those, and the session's names on the cluster.
+    KernelAndSession,
+}
+
+/// What runs a cell: where a magic's outputs go and its questions are answered.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// Where the cell's outputs are looked at.
+    fn surface(&self) -> Surface;
+
+    /// Shows something; with an id it can be updated. An id is unique within the kernel.
+    fn display(&self, bundle: MimeBundle, display_id: Option<&str>);
+
+    /// Replaces what is shown under an id.
+    fn update_display(&self, bundle: MimeBundle, display_id: &str);
+
+    /// A display id that nothing has yet.
+    fn new_display_id(&self) -> String;
+
+    /// Shows the value of the cell.
+    fn result(&self, bundle: MimeBundle);
+
+    /// Prints.
+    fn stream(&self, name: StreamName, text: &str);
+
+    /// Removes the cell's outputs, at once or when the next one comes.
+    fn clear_output(&self, wait: bool);
+
+    /// Shows a page of help beside the notebook.
+    fn page(&self, bundle: MimeBundle);
+
+    /// Fires when the user interrupts the cell.
+    fn cancellation(&self) -> CancellationToken;
+
+    /// The session's door to the cluster. Attaches, and starts a cluster, on first need.
+    async fn queries(&self) -> Result<Arc<dyn QueryService>, Fault>;
+
+    /// The same, when it is attached already.
+    fn attached(&self) -> Option<Arc<dyn QueryService>>;
+
+    /// All settings as they are for this session.
+    fn settings(&self) -> Settings;
+
+    /// Sets a setting for this session, here and on the cluster; with no value, back to what it
+    /// was without.
+    async fn configure(&self, key: &str, value: Option<&str>) -> Result<(), Fault>;
+
+    /// The notebook's parameters, in the order they were set: JSON scalars.
+    fn parameters(&self) -> Vec<(String, Value)>;
+
+    /// Sets a parameter; Rust cells see it as a `let`.
+    async fn set_parameter(&self, name: &str, value: Value) -> Result<(), Fault>;
+
+    /// Whether Rust has a variable or item of this name.
+    fn is_rust_name(&self, name: &str) -> bool;
+
+    /// Runs text as a cell of its own: Rust or magics. [`Body::padded`] keeps its positions.
+    async fn evaluate(&self, body: &Body) -> Result<(), Fault>;
+
+    /// Restarts the kernel once the cell has ended.
+    async fn restart(&self, restart: Restart) -> Result<(), Fault>;
+
+    /// Lines of a cluster process's log: the engine of a rank, or the controller.
+    async fn logs(&self, process: LogSource, lines: usize) -> Result<String, Fault>;
+}
+
+/// Whose log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogSource {
+    /// The launcher and the controller.
+    Controller,
+    /// The engine of a rank.
+    Engine(u32),
+}
