@@ -8,6 +8,7 @@ pub mod arguments;
 mod binding;
 pub mod cell;
 mod clock;
+pub mod completion;
 pub mod display;
 pub mod help;
 pub mod host;
