@@ -34,7 +34,7 @@ impl ResultStream {
     /// Asks the head engine for a query's rows.
     pub(crate) async fn fetch(address: &str, id: QueryId) -> Result<Self, Fault> {
         let address: Address = address.parse()?;
-        let mut engine = FlightServiceClient::new(address.connect().await?)
+        let mut engine = FlightServiceClient::new(address.data_plane().connect().await?)
             .max_decoding_message_size(BATCH_BYTES_MAX);
         let ticket = Ticket::new(id.to_string());
         let messages = engine.do_get(ticket).await?.into_inner();

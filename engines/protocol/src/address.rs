@@ -35,6 +35,12 @@ impl Address {
         &self.path
     }
 
+    /// Where an engine serves rows: beside its control plane, on a socket of its own, so that a busy
+    /// query never delays a cancel.
+    pub fn data_plane(&self) -> Self {
+        Self::unix(self.path.with_extension("data.sock"))
+    }
+
     /// Binds the socket, readable by its owner only, in place of one nobody listens on.
     ///
     /// # Errors
