@@ -1,0 +1,84 @@
+"""Fixtures of the Python tests: the binary, a home of its own for each cluster, sample data."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+CALL_SECONDS = 300
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "browser: drives JupyterLab in headless Chromium")
+
+
+@pytest.fixture(scope="session")
+def binary():
+    """The `bireme` of this build: BIREME_BIN, else the one in the target folder."""
+    target = os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")
+    path = pathlib.Path(os.environ.get("BIREME_BIN", pathlib.Path(target) / "debug" / "bireme"))
+    assert path.exists(), f"{path} is missing: run `cargo build --workspace --bins` first"
+    return path
+
+
+@pytest.fixture(scope="session")
+def data_directory():
+    """Where generated data is kept from run to run."""
+    default = pathlib.Path.home() / ".cache" / "bireme" / "data"
+    return pathlib.Path(os.environ.get("BIREME_DATA", default))
+
+
+def processes_of(home):
+    """Ids of the processes that were started for a home."""
+    wanted = f"BIREME_HOME={home}".encode()
+    found = []
+    for directory in pathlib.Path("/proc").iterdir():
+        if not directory.name.isdigit() or int(directory.name) == os.getpid():
+            continue
+        try:
+            environment = (directory / "environ").read_bytes()
+        except OSError:
+            continue  # ended meanwhile, or another user's
+        if wanted in environment.split(b"\0"):
+            found.append(int(directory.name))
+    return found
+
+
+class Home:
+    """A BIREME_HOME and the `bireme` commands that see it."""
+
+    def __init__(self, binary):
+        self.binary = binary
+        # Paths of Unix sockets end at 108 bytes, so not below pytest's own directory.
+        self.path = tempfile.mkdtemp(prefix="bm-py-", dir="/tmp")
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("BIREME_")}
+        self.environment["BIREME_HOME"] = self.path
+
+    def bireme(self, *arguments, check=True, **options):
+        """Runs `bireme` to its end and returns what it printed, as bytes."""
+        command = [self.binary, *map(str, arguments)]
+        options = {"timeout": CALL_SECONDS, "env": self.environment} | options
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, **options)
+        if check and done.returncode != 0:
+            pytest.fail(f"{command} ended with {done.returncode}\n{done.stderr.decode()}")
+        return done
+
+    def close(self):
+        """Stops the cluster; nothing may be left."""
+        if processes_of(self.path):
+            self.bireme("cluster", "stop", timeout=30)
+        left = processes_of(self.path)
+        shutil.rmtree(self.path, ignore_errors=True)
+        assert not left, f"processes left after `cluster stop`: {left}"
+
+
+@pytest.fixture
+def home(binary):
+    """A home without a cluster."""
+    home = Home(binary)
+    yield home
+    home.close()
