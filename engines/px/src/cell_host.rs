@@ -9,12 +9,13 @@
 use crate::PxError;
 use crate::cell_library::{CellLibrary, VariableStore};
 use crate::side_channel::{self, CellHostMessage, RelayMessage};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -68,9 +69,10 @@ impl CellHost {
         let ends = [&stdout, &stderr, &report_out].map(AsRawFd::as_raw_fd);
         side_channel::send_pipes(&relay, &ends)?;
         let null = File::open("/dev/null").map_err(|error| PxError::io("open /dev/null", error))?;
-        replace(null.as_raw_fd(), libc::STDIN_FILENO)?;
-        replace(stdout_in.as_raw_fd(), libc::STDOUT_FILENO)?;
-        replace(stderr_in.as_raw_fd(), libc::STDERR_FILENO)?;
+        dup2_stdin(&null)
+            .and_then(|()| dup2_stdout(&stdout_in))
+            .and_then(|()| dup2_stderr(&stderr_in))
+            .map_err(|error| PxError::io("give user code its streams", error))?;
         Ok(CellHost {
             commands: File::from(commands),
             protocol: File::from(protocol),
@@ -186,29 +188,12 @@ fn confine() -> Result<(), PxError> {
 
 /// A copy that no child process inherits.
 fn private_copy(fd: impl AsFd, name: &str) -> Result<OwnedFd, PxError> {
-    let copy = fcntl(
-        fd.as_fd(),
-        FcntlArg::F_DUPFD_CLOEXEC(libc::STDERR_FILENO + 1),
-    )
-    .map_err(|error| PxError::io(format!("copy {name}"), error))?;
-    // SAFETY: the descriptor was just made; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+    let copy = fd.as_fd().try_clone_to_owned();
+    copy.map_err(|error| PxError::io(format!("copy {name}"), error))
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), PxError> {
     nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|error| PxError::io("make a pipe", error))
-}
-
-/// Puts a copy of `from` in the place of a standard stream.
-fn replace(from: RawFd, standard: RawFd) -> Result<(), PxError> {
-    // SAFETY: both numbers are open descriptors of this process; the standard streams have no owner
-    // type that could be confused by it.
-    let result = unsafe { libc::dup2(from, standard) };
-    if result < 0 {
-        let error = std::io::Error::last_os_error();
-        return Err(PxError::io(format!("replace descriptor {standard}"), error));
-    }
-    Ok(())
 }
 
 fn out_of_step(expected: &'static str, got: &RelayMessage) -> PxError {

@@ -1,1 +1,25 @@
-//! Placeholder.
+//! What Rust cells link against.
+//!
+//! [`Table`] is a list of Arrow record batches that shows itself; [`Show`] is how any value does so
+//! in a notebook. The crate is packed into `bireme-rust` and compiled for cells, so it depends on four
+//! small arrow crates only and must never make a cell compile DataFusion. Lazy frames and the verbs
+//! of `%%px` are to come here.
+
+pub mod column;
+mod html;
+mod names;
+pub mod prelude;
+mod preview;
+pub mod show;
+pub mod table;
+mod text;
+mod values;
+
+pub use column::Column;
+pub use show::{Show, Shown};
+pub use table::{Table, TableError};
+
+#[doc(no_inline)]
+pub use arrow_array;
+#[doc(no_inline)]
+pub use arrow_schema;

@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The Rust host: the process that compiles and runs the Rust cells of one notebook.
+//!
+//! [`host::run`] is the process, as `bireme-rust host`; the protocol it speaks is
+//! `bireme_px::host_protocol`. Inside, [`evaluator`] drives evcxr, [`rewrite`] prepares cells,
+//! [`cell_error`] tells what went wrong in them, [`cell_crate`] provides what they link against.
+//! Cells run in the cell host of `bireme-px`, never here.
+
+pub mod build_processes;
+pub mod cell_crate;
+pub mod cell_error;
+pub mod completeness;
+pub mod crate_loader;
+pub mod emitter;
+pub mod error;
+pub mod evaluations;
+pub mod evaluator;
+pub mod host;
+pub mod rewrite;
+pub mod session_directory;
+pub mod source_map;
+
+pub use error::RustHostError;

@@ -1,0 +1,238 @@
+//! How a failed cell is told: one error, at the user's own line.
+//!
+//! Compiler errors are written the way rustc writes them, from the spans evcxr maps back to the cell; panics and failed
+//! `?` name the cell and line they come from. Nothing here decides whether a cell failed.
+
+use crate::rewrite::RewrittenCell;
+use crate::source_map::Place;
+use bireme_px::host_protocol::{CellError, Position};
+use bireme_px::relay::PanicReport;
+use evcxr::CompilationError;
+
+/// Compiler errors shown of one cell.
+const SHOWN_ERRORS: usize = 8;
+
+/// An error without a place.
+pub fn plain(ename: &str, evalue: impl Into<String>, details: Vec<String>) -> CellError {
+    let evalue = evalue.into();
+    let first = format!("{ename}: {evalue}");
+    CellError {
+        ename: ename.to_string(),
+        evalue,
+        traceback: std::iter::once(first).chain(details).collect(),
+        position: None,
+        lost_variables: Vec::new(),
+    }
+}
+
+/// The error of a cell that does not compile.
+pub fn compile(
+    label: &str,
+    code: &str,
+    cell: &RewrittenCell,
+    errors: &[CompilationError],
+) -> CellError {
+    let is_error = |error: &&CompilationError| error.level() == "error";
+    let mut shown: Vec<&CompilationError> = errors.iter().filter(is_error).collect();
+    if shown.is_empty() {
+        shown = errors.iter().collect();
+    }
+    let mut traceback = Vec::new();
+    let mut position = None;
+    for error in shown.iter().take(SHOWN_ERRORS) {
+        let marks = marks(error, cell);
+        position = position.or_else(|| marks.first().map(|mark| mark.start));
+        if !traceback.is_empty() {
+            traceback.push(String::new());
+        }
+        traceback.push(headline(error));
+        traceback.extend(snippet(label, code, &marks));
+        traceback.extend(helps(error));
+        if marks.is_empty() {
+            let rendered = error.rendered();
+            traceback.extend(rendered.lines().skip(1).map(str::to_string));
+        }
+    }
+    let more = shown.len().saturating_sub(1);
+    let mut evalue = shown.first().map_or_else(
+        || "the compiler gave no reason".to_string(),
+        |error| headline(error),
+    );
+    match more {
+        0 => {}
+        1 => evalue.push_str(" (and one more error)"),
+        _ => evalue.push_str(&format!(" (and {more} more errors)")),
+    }
+    if shown.len() > SHOWN_ERRORS {
+        let hidden = shown.len() - SHOWN_ERRORS;
+        traceback.push(format!("... and {hidden} more errors"));
+    }
+    CellError {
+        ename: "CompileError".to_string(),
+        evalue,
+        traceback,
+        position,
+        lost_variables: Vec::new(),
+    }
+}
+
+/// The error of a cell that panicked.
+pub fn panic(report: Option<&PanicReport>, place: Option<Place>) -> CellError {
+    let message = report.map_or("the cell panicked", |report| report.message.as_str());
+    let mut error = plain("Panic", first_line(message), Vec::new());
+    error.traceback = vec![format!("Panic: {message}")];
+    match (place, report) {
+        (Some(place), _) => {
+            error.traceback.extend(pointer(&place));
+            error.position = Some(place.position);
+        }
+        (None, Some(report)) if !report.file.is_empty() => {
+            let PanicReport {
+                file, line, column, ..
+            } = report;
+            error.traceback.push(format!(" --> {file}:{line}:{column}"));
+        }
+        _ => {}
+    }
+    error
+}
+
+/// The error of a cell that ended at a failed `?`.
+pub fn question_mark(message: Option<&str>) -> CellError {
+    let message = message.unwrap_or("a `?` returned an error");
+    let mut error = plain("Error", first_line(message), Vec::new());
+    error.traceback = vec![format!("Error: {message}")];
+    error
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or("")
+}
+
+/// A labelled span of a compiler error, in the user's own cell.
+struct Mark {
+    start: Position,
+    /// Exclusive; on the same line, or the end of the first line.
+    end_column: Option<usize>,
+    label: String,
+    is_primary: bool,
+}
+
+fn headline(error: &CompilationError) -> String {
+    let code = error.code().map(|code| format!("[{code}]"));
+    format!("error{}: {}", code.unwrap_or_default(), error.message())
+}
+
+/// The spans of an error, the primary one first.
+fn marks(error: &CompilationError, cell: &RewrittenCell) -> Vec<Mark> {
+    let headline = format!("{}: {}", error.level(), error.message());
+    let mut marks: Vec<Mark> = error
+        .spanned_messages()
+        .iter()
+        .filter_map(|message| {
+            let span = message.span?;
+            let original = |line, column| cell.original(Position { line, column });
+            let is_single = span.start_line == span.end_line;
+            let end = original(span.end_line, span.end_column).column;
+            let is_label = message.label != headline;
+            Some(Mark {
+                start: original(span.start_line, span.start_column),
+                end_column: is_single.then_some(end),
+                label: if is_label {
+                    message.label.clone()
+                } else {
+                    String::new()
+                },
+                is_primary: message.is_primary,
+            })
+        })
+        .collect();
+    marks.sort_by_key(|mark| !mark.is_primary);
+    marks
+}
+
+/// The marked lines with their marks, as rustc draws them, in the order of lines.
+fn snippet(label: &str, code: &str, marks: &[Mark]) -> Vec<String> {
+    let Some(first) = marks.first() else {
+        return Vec::new();
+    };
+    let lines: Vec<&str> = code.lines().collect();
+    let mut order: Vec<&Mark> = marks.iter().collect();
+    order.sort_by_key(|mark| (mark.start.line, !mark.is_primary));
+    let width = order
+        .iter()
+        .map(|mark| mark.start.line.to_string().len())
+        .max()
+        .unwrap_or(1);
+    let pad = " ".repeat(width);
+    let Position { line, column } = first.start;
+    let mut drawn = vec![
+        format!("{pad}--> {label}:{line}:{column}"),
+        format!("{pad} |"),
+    ];
+    let mut last_line = 0;
+    for mark in order {
+        let line = mark.start.line;
+        let text = lines.get(line.saturating_sub(1)).copied().unwrap_or("");
+        if line != last_line {
+            if last_line != 0 && line > last_line + 1 {
+                drawn.push("...".to_string());
+            }
+            drawn.push(format!("{line:width$} | {text}"));
+            last_line = line;
+        }
+        drawn.push(format!("{pad} | {}", underline(text, mark).trim_end()));
+    }
+    drawn
+}
+
+fn underline(text: &str, mark: &Mark) -> String {
+    let start = mark.start.column.saturating_sub(1);
+    let end = mark
+        .end_column
+        .map_or_else(|| text.chars().count(), |column| column.saturating_sub(1));
+    // Tabs stay tabs, so that the mark stands below what it marks.
+    let blank: String = text
+        .chars()
+        .take(start)
+        .map(|letter| if letter == '\t' { '\t' } else { ' ' })
+        .collect();
+    let sign = if mark.is_primary { "^" } else { "-" };
+    let signs = sign.repeat(end.saturating_sub(start).max(1));
+    format!("{blank}{signs} {}", mark.label)
+}
+
+/// Helps of the compiler, such as a name that is spelled almost alike.
+fn helps(error: &CompilationError) -> Vec<String> {
+    let mut helps: Vec<String> = error
+        .help()
+        .iter()
+        .map(|help| {
+            let mut parts = help.splitn(2, "\n\n");
+            let text = parts.next().unwrap_or("");
+            match parts.next() {
+                Some(code) if !code.trim().is_empty() => format!("help: {text}: `{}`", code.trim()),
+                _ => format!("help: {text}"),
+            }
+        })
+        .collect();
+    helps.extend(error.evcxr_extra_hint().map(|hint| format!("note: {hint}")));
+    helps
+}
+
+fn pointer(place: &Place) -> Vec<String> {
+    let Position { line, column } = place.position;
+    let pad = " ".repeat(line.to_string().len());
+    let blank: String = place
+        .text
+        .chars()
+        .take(column.saturating_sub(1))
+        .map(|letter| if letter == '\t' { '\t' } else { ' ' })
+        .collect();
+    vec![
+        format!("{pad}--> {}:{line}:{column}", place.label),
+        format!("{pad} |"),
+        format!("{line} | {}", place.text),
+        format!("{pad} | {blank}^"),
+    ]
+}

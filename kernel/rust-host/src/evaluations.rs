@@ -1,0 +1,177 @@
+//! Which evaluations wait, which one runs, and how an interrupt ends them.
+//!
+//! The thread that reads requests adds and interrupts, the evaluator's thread takes and finishes; every
+//! evaluation is answered exactly once, whoever gets there first. An interrupt must give the prompt back
+//! even while evcxr computes types, which nothing can stop: then the answer goes out early, and the cell is kept from
+//! running when evcxr gets that far.
+
+use crate::build_processes::end_builds;
+use crate::cell_error;
+use crate::emitter::Emitter;
+use bireme_px::host_protocol::{CellError, HostEvent, Outcome};
+use bireme_px::relay::{Phase, Relay};
+use std::process::Child;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// After this long an interrupted evaluation is answered, whatever it still does.
+const ANSWER_LIMIT: Duration = Duration::from_millis(350);
+/// How often the compilers of an interrupted evaluation are looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// After this long they are not looked for any more.
+const LOOK_LIMIT: Duration = Duration::from_secs(60);
+
+/// The evaluations of one host.
+pub struct Evaluations {
+    emitter: Arc<Emitter>,
+    relay: Arc<Relay>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<u64>,
+    running: Option<u64>,
+    interrupted: bool,
+    /// The cell host as evcxr knows it; known once evcxr has started.
+    cell_host: Option<Arc<Mutex<Child>>>,
+    /// A cargo of the host's own, which an interrupt does not concern.
+    background: Option<u32>,
+}
+
+impl Evaluations {
+    /// No evaluations yet.
+    pub fn new(emitter: Arc<Emitter>, relay: Arc<Relay>) -> Evaluations {
+        Evaluations {
+            emitter,
+            relay,
+            state: Mutex::default(),
+        }
+    }
+
+    /// An evaluation was asked for.
+    pub fn add(&self, id: u64) {
+        self.lock().waiting.push(id);
+    }
+
+    /// The evaluator takes it up; false when it was interrupted while it waited.
+    pub fn take(&self, id: u64) -> bool {
+        let mut state = self.lock();
+        let Some(at) = state.waiting.iter().position(|waiting| *waiting == id) else {
+            return false;
+        };
+        state.waiting.remove(at);
+        state.running = Some(id);
+        state.interrupted = false;
+        true
+    }
+
+    /// Whether anything waits or runs.
+    pub fn is_busy(&self) -> bool {
+        let state = self.lock();
+        state.running.is_some() || !state.waiting.is_empty()
+    }
+
+    /// Whether the running evaluation was interrupted.
+    pub fn is_interrupted(&self) -> bool {
+        self.lock().interrupted
+    }
+
+    /// Answers the running evaluation, unless that has been done.
+    pub fn finish(&self, done: HostEvent) {
+        let HostEvent::EvalDone { id, .. } = &done else {
+            return;
+        };
+        let mut state = self.lock();
+        let is_open = state.running == Some(*id);
+        if is_open {
+            state.running = None;
+        }
+        drop(state);
+        if is_open {
+            self.emitter.send(&done);
+        }
+    }
+
+    /// evcxr has started its cell host.
+    pub fn set_cell_host(&self, cell_host: Arc<Mutex<Child>>) {
+        self.lock().cell_host = Some(cell_host);
+    }
+
+    /// The host compiles something of its own, or does so no more.
+    pub fn set_background(&self, cargo: Option<u32>) {
+        self.lock().background = cargo;
+    }
+
+    /// Ends everything that runs or waits.
+    pub fn interrupt(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let waiting = std::mem::take(&mut state.waiting);
+        let running = state.running;
+        state.interrupted |= running.is_some();
+        let cell_host = state.cell_host.clone();
+        drop(state);
+        for id in waiting {
+            self.emitter.send(&interrupted(id));
+        }
+        let Some(id) = running else {
+            return;
+        };
+        if self.relay.refuse() == Phase::Running {
+            kill(cell_host.as_deref());
+        }
+        let this = Arc::clone(self);
+        let ender = move || this.end(id);
+        if let Err(error) = std::thread::Builder::new().spawn(ender) {
+            tracing::error!(%error, "an interrupted compiler was left running");
+        }
+    }
+
+    /// Ends the compilers of an interrupted evaluation until evcxr gives up, and answers in time.
+    fn end(&self, id: u64) {
+        let begun = Instant::now();
+        while begun.elapsed() < LOOK_LIMIT && self.relay.phase() != Phase::Idle {
+            if self.relay.phase() == Phase::Compiling {
+                let background = self.lock().background;
+                let spared: Vec<u32> = [self.relay.cell_host(), background]
+                    .into_iter()
+                    .flatten()
+                    .collect();
+                end_builds(&spared);
+            }
+            if begun.elapsed() > ANSWER_LIMIT {
+                self.finish(interrupted(id));
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the cell host; evcxr starts another.
+fn kill(cell_host: Option<&Mutex<Child>>) {
+    let Some(cell_host) = cell_host else {
+        return;
+    };
+    let mut child = cell_host.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(error) = child.kill() {
+        tracing::warn!(%error, "the cell host could not be ended");
+    }
+}
+
+/// The error of an interrupted cell that cost no variables.
+pub fn interrupted_error() -> CellError {
+    cell_error::plain("Interrupted", "the cell was interrupted", Vec::new())
+}
+
+fn interrupted(id: u64) -> HostEvent {
+    HostEvent::EvalDone {
+        id,
+        outcome: Outcome::Error(interrupted_error()),
+        compile_ms: 0,
+        run_ms: 0,
+    }
+}

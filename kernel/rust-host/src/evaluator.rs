@@ -1,0 +1,431 @@
+//! Drives evcxr: compiles and runs cells, completes, documents.
+//!
+//! It lives on one thread and does one thing at a time. What a cell prints and shows goes from the relay
+//! straight to the kernel; what remains here is to prepare the cell, to keep evcxr's record of
+//! variables, and to say how the cell ended.
+
+use crate::cell_crate::{self, CompileSettings};
+use crate::cell_error;
+use crate::crate_loader::CrateLoader;
+use crate::emitter::Emitter;
+use crate::error::RustHostError;
+use crate::evaluations::{Evaluations, interrupted_error};
+use crate::rewrite::{RewrittenCell, mentions, rewrite};
+use crate::source_map::SourceMap;
+use bireme_px::host_protocol::{
+    Bundle, CellError, CompletionItem, HostEvent, Outcome, OutputStream, Variable,
+};
+use bireme_px::relay::{CellReport, Relay};
+use evcxr::{CommandContext, Error, EvalContext, EvalContextOutputs, EvalOutputs};
+use serde_json::Value;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What every cell is compiled with.
+const PRELUDE: &str = include_str!("../prelude/cell.rs");
+const USE_CRATE: &str = "use bireme::prelude::*;";
+/// Asked once so that the first cell with a `let` does not pay for evcxr's first look at types.
+const WARM_UP: &str = "let warm = vec![1u8]; warm.le";
+
+/// evcxr with what surrounds it.
+pub struct Evaluator {
+    context: CommandContext,
+    /// Kept so that evcxr has somebody to talk to; the relay leaves it nothing to say.
+    _outputs: EvalContextOutputs,
+    relay: Arc<Relay>,
+    emitter: Arc<Emitter>,
+    evaluations: Arc<Evaluations>,
+    loader: Arc<CrateLoader>,
+    cell_directory: PathBuf,
+    sources: SourceMap,
+    crate_loaded: bool,
+}
+
+/// What an evaluator works with.
+pub struct Surroundings {
+    /// Tells output.
+    pub relay: Arc<Relay>,
+    /// Tells the rest.
+    pub emitter: Arc<Emitter>,
+    /// Knows of interrupts.
+    pub evaluations: Arc<Evaluations>,
+    /// Provides the `bireme` crate.
+    pub loader: Arc<CrateLoader>,
+    /// Where evcxr compiles.
+    pub cell_directory: PathBuf,
+}
+
+impl Evaluator {
+    /// Starts evcxr with a cell host; takes seconds.
+    ///
+    /// # Errors
+    /// When there is no usable toolchain.
+    pub fn start(
+        cell_host: Command,
+        surroundings: Surroundings,
+    ) -> Result<Evaluator, RustHostError> {
+        let (context, outputs) = EvalContext::with_subprocess_command(cell_host)
+            .map_err(|error| start_error(&error.to_string()))?;
+        let mut context = CommandContext::with_eval_context(context);
+        context
+            .execute(PRELUDE)
+            .map_err(|error| RustHostError::Prelude {
+                reason: describe(&error),
+            })?;
+        let Surroundings {
+            relay,
+            emitter,
+            evaluations,
+            loader,
+            cell_directory,
+        } = surroundings;
+        evaluations.set_cell_host(context.process_handle());
+        Ok(Evaluator {
+            context,
+            _outputs: outputs,
+            relay,
+            emitter,
+            evaluations,
+            loader,
+            cell_directory,
+            sources: SourceMap::default(),
+            crate_loaded: false,
+        })
+    }
+
+    /// How this session compiles, for the crate to be compiled alike.
+    ///
+    /// # Errors
+    /// When evcxr's manifest cannot be read.
+    pub fn compile_settings(&mut self) -> Result<CompileSettings, RustHostError> {
+        let path = self.cell_directory.join("Cargo.toml");
+        let manifest = std::fs::read_to_string(&path)
+            .map_err(|error| RustHostError::io(format!("read {}", path.display()), error))?;
+        let answer = self.context.execute(":linker");
+        let answer = answer.map_err(|error| start_error(&error.to_string()))?;
+        let linker = answer.get("text/plain").unwrap_or("linker: system");
+        let linker = linker.trim_start_matches("linker: ").to_string();
+        Ok(CompileSettings { manifest, linker })
+    }
+
+    /// Makes evcxr look at types once, so that the first cell does not have to.
+    pub fn warm_up(&mut self) {
+        let _ = self.context.completions(WARM_UP, WARM_UP.len());
+    }
+
+    /// Brings the `bireme` crate in, when it is compiled, not there yet, and costs no variable.
+    pub fn load_crate_if_free(&mut self) {
+        if self.crate_loaded || !self.loader.is_compiled() || !self.endangered().is_empty() {
+            return;
+        }
+        if let Err(reason) = self.load_crate() {
+            tracing::error!(reason, "the bireme crate could not be brought in");
+        }
+    }
+
+    /// Compiles and runs a cell, and answers it. False when evcxr broke and the process must end.
+    pub fn evaluate(&mut self, id: u64, code: &str, label: &str) -> bool {
+        let begun = Instant::now();
+        let (outcome, report, sound) = self.attempt(id, code, label);
+        let run_ms = report.run.as_millis() as u64;
+        let total_ms = begun.elapsed().as_millis() as u64;
+        self.evaluations.finish(HostEvent::EvalDone {
+            id,
+            outcome: outcome.map_or_else(Outcome::Error, |()| Outcome::Ok),
+            compile_ms: total_ms.saturating_sub(run_ms),
+            run_ms,
+        });
+        sound
+    }
+
+    fn attempt(
+        &mut self,
+        id: u64,
+        code: &str,
+        label: &str,
+    ) -> (Result<(), CellError>, CellReport, bool) {
+        self.relay.begin(Some(id));
+        if let Err(error) = self.provide_crate(id, code) {
+            return (Err(error), self.relay.end(false), true);
+        }
+        let cell = rewrite(code);
+        self.warn_of_lost_variables(id, &cell);
+        self.sources.push(label, code, &cell);
+        let variables: Vec<String> = self.variables().into_iter().map(|one| one.name).collect();
+        let result = catch_unwind(AssertUnwindSafe(|| self.context.execute(&cell.code)));
+        let Ok(result) = result else {
+            let text = "the compiler front end failed; the Rust host restarts";
+            let mut error = cell_error::plain("HostError", text, Vec::new());
+            error.lost_variables = variables;
+            return (Err(error), self.relay.end(false), false);
+        };
+        let died = matches!(result, Err(Error::SubprocessTerminated(_)));
+        let report = self.relay.end(died);
+        let outcome = match result {
+            Ok(outputs) => self.returned(id, outputs, &report),
+            Err(_) if self.evaluations.is_interrupted() => Err(if died {
+                lost(interrupted_error(), &variables)
+            } else {
+                interrupted_error()
+            }),
+            Err(Error::SubprocessTerminated(reason)) => Err(lost(ended(&reason), &variables)),
+            Err(Error::CompilationErrors(errors)) => {
+                Err(cell_error::compile(label, code, &cell, &errors))
+            }
+            Err(error) => Err(compiler_message(&error.to_string())),
+        };
+        (outcome, report, true)
+    }
+
+    /// How a cell that ran to some end did.
+    fn returned(
+        &mut self,
+        id: u64,
+        outputs: EvalOutputs,
+        report: &CellReport,
+    ) -> Result<(), CellError> {
+        if let Some(reason) = &report.load_failure {
+            return Err(cell_error::plain("HostError", reason.clone(), Vec::new()));
+        }
+        if report.skipped {
+            return Err(interrupted_error());
+        }
+        if report.panicked {
+            return Err(self.panic(report));
+        }
+        if report.returned_error {
+            return Err(cell_error::question_mark(report.error.as_deref()));
+        }
+        // Only evcxr's own commands, such as `:vars`, answer this way.
+        if !outputs.is_empty() {
+            let mut bundle = Bundle::default();
+            for (mime, content) in outputs.content_by_mime_type {
+                bundle.data.insert(mime, Value::String(content));
+            }
+            self.emitter.send(&HostEvent::Result { id, bundle });
+        }
+        Ok(())
+    }
+
+    fn panic(&self, report: &CellReport) -> CellError {
+        let place = report.panic.as_ref().and_then(|panic| {
+            let is_cell = Path::new(&panic.file) == Path::new("src/lib.rs");
+            let source = is_cell.then(|| self.context.last_source().ok()).flatten()?;
+            self.sources.locate(&source, panic.line, panic.column)
+        });
+        cell_error::panic(report.panic.as_ref(), place)
+    }
+
+    /// Makes sure that a cell that names the `bireme` crate has it.
+    fn provide_crate(&mut self, id: u64, code: &str) -> Result<(), CellError> {
+        if self.crate_loaded || !mentions(code, &cell_crate::NAMES) {
+            return Ok(());
+        }
+        self.loader.wait(id).map_err(|reason| match reason {
+            Some(reason) => host_error("the bireme crate is not there", &reason),
+            None => interrupted_error(),
+        })?;
+        let endangered = self.endangered();
+        if !endangered.is_empty() {
+            self.warn(id, &endangered);
+        }
+        self.load_crate()
+            .map_err(|reason| host_error("the bireme crate could not be brought in", &reason))
+    }
+
+    fn load_crate(&mut self) -> Result<(), String> {
+        let cell_crate = self.loader.cell_crate();
+        cell_crate
+            .link_into(&self.cell_directory)
+            .map_err(|error| error.to_string())?;
+        let code = format!(":dep {}\n{USE_CRATE}", cell_crate.dependency());
+        self.context
+            .execute(&code)
+            .map_err(|error| describe(&error))?;
+        self.crate_loaded = true;
+        Ok(())
+    }
+
+    /// Variables a new dependency would cost: those whose types name an item of a cell.
+    fn endangered(&self) -> Vec<String> {
+        let items: Vec<&str> = self.context.defined_item_names().collect();
+        self.context
+            .variables_and_types()
+            .filter(|(_, type_name)| mentions(type_name, &items))
+            .map(|(name, _)| name.to_string())
+            .collect()
+    }
+
+    fn warn_of_lost_variables(&self, id: u64, cell: &RewrittenCell) {
+        let changes = |command: &String| command.starts_with(":dep") || command.starts_with(":opt");
+        let endangered = self.endangered();
+        if cell.commands.iter().any(changes) && !endangered.is_empty() {
+            self.warn(id, &endangered);
+        }
+    }
+
+    fn warn(&self, id: u64, variables: &[String]) {
+        let text = format!(
+            "warning: a new dependency compiles the types of this notebook anew; variables of such types are lost: {}\n",
+            variables.join(", ")
+        );
+        let event = HostEvent::Output {
+            id: Some(id),
+            stream: OutputStream::Stderr,
+        };
+        self.emitter.send_with(&event, text.as_bytes());
+    }
+
+    /// The variables that persist, by name.
+    pub fn variables(&self) -> Vec<Variable> {
+        let mut variables: Vec<Variable> = self
+            .context
+            .variables_and_types()
+            .map(|(name, type_name)| Variable {
+                name: name.to_string(),
+                type_name: type_name.to_string(),
+            })
+            .collect();
+        variables.sort_by(|one, other| one.name.cmp(&other.name));
+        variables
+    }
+
+    /// What could stand at a cursor.
+    pub fn complete(&mut self, id: u64, code: &str, cursor: usize) -> HostEvent {
+        let cursor = floor(code, cursor);
+        let context = AssertUnwindSafe(&mut self.context);
+        let found = catch_unwind(move || {
+            let context = context;
+            context.0.completions(code, cursor)
+        });
+        let (start, end, items) = match found {
+            Ok(Ok(found)) => {
+                let items = found.completions.into_iter().map(|one| CompletionItem {
+                    text: one.code,
+                    kind: one.kind.to_string(),
+                    label: one.label,
+                });
+                (found.start_offset, found.end_offset, items.collect())
+            }
+            _ => (cursor, cursor, Vec::new()),
+        };
+        HostEvent::Completions {
+            id,
+            start,
+            end,
+            items,
+            busy: false,
+        }
+    }
+
+    /// The documentation of the name a cursor stands in or behind.
+    pub fn inspect(&mut self, id: u64, code: &str, cursor: usize) -> HostEvent {
+        let end = name_end(code, floor(code, cursor));
+        let context = AssertUnwindSafe(&mut self.context);
+        let found = catch_unwind(move || {
+            let context = context;
+            context.0.hover_at(code, end)
+        });
+        let bundle = match found {
+            Ok(Ok((plain, html))) if plain != "No documentation found" => {
+                let mut bundle = Bundle::default();
+                bundle
+                    .data
+                    .insert("text/plain".into(), Value::String(plain));
+                bundle.data.insert("text/html".into(), Value::String(html));
+                Some(bundle)
+            }
+            _ => None,
+        };
+        HostEvent::Inspection { id, bundle }
+    }
+}
+
+/// The nearest place at or before a byte offset where a character begins.
+fn floor(code: &str, offset: usize) -> usize {
+    let offset = offset.min(code.len());
+    (0..=offset)
+        .rev()
+        .find(|at| code.is_char_boundary(*at))
+        .unwrap_or(0)
+}
+
+/// The end of the name that a place is in or behind.
+fn name_end(code: &str, at: usize) -> usize {
+    let rest = &code[at..];
+    let length = rest
+        .find(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .unwrap_or(rest.len());
+    at + length
+}
+
+fn start_error(reason: &str) -> RustHostError {
+    RustHostError::Start {
+        reason: format!(
+            "{reason}; Rust cells need rustc and cargo 1.95 or later on the PATH (see https://rustup.rs)"
+        ),
+    }
+}
+
+fn host_error(what: &str, reason: &str) -> CellError {
+    let details = reason.lines().map(str::to_string).collect();
+    cell_error::plain("HostError", what, details)
+}
+
+/// What evcxr says without a place in the cell.
+fn compiler_message(text: &str) -> CellError {
+    let mut lines = text.lines().map(str::to_string);
+    let first = lines.next().unwrap_or_default();
+    let mut details: Vec<String> = lines.collect();
+    if text.contains("--offline") || text.contains("no matching package") {
+        let hint = "help: cargo works offline here; a cell that starts with `:offline 0` lets it use the network";
+        details.push(hint.to_string());
+    }
+    cell_error::plain("CompileError", first, details)
+}
+
+/// Everything a failed evaluation of our own code says, for the log.
+fn describe(error: &Error) -> String {
+    match error {
+        Error::CompilationErrors(errors) => {
+            let texts: Vec<String> = errors.iter().map(|error| error.rendered()).collect();
+            texts.join("\n")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Why the cell host ended, from evcxr's words for its exit status.
+fn ended(reason: &str) -> CellError {
+    let (_, status) = reason.rsplit_once("status: ").unwrap_or(("", reason));
+    let status = status.trim().trim_end_matches(" (core dumped)");
+    match status.strip_prefix("exit status: ") {
+        Some(code) => {
+            let text = format!("the cell ended its process with exit status {code}");
+            cell_error::plain("Exited", text, Vec::new())
+        }
+        None => {
+            let text = format!("the cell's process was killed by {status}");
+            cell_error::plain("Crashed", text, Vec::new())
+        }
+    }
+}
+
+/// Names the variables that went with the cell host.
+fn lost(mut error: CellError, variables: &[String]) -> CellError {
+    let text = match variables {
+        [] => {
+            "no variables were lost; items such as functions and types are still there".to_string()
+        }
+        names => format!(
+            "variables lost: {}; items such as functions and types are still there",
+            names.join(", ")
+        ),
+    };
+    error.traceback.push(text);
+    error.lost_variables = variables.to_vec();
+    error
+}

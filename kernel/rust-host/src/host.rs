@@ -1,0 +1,327 @@
+//! The process `bireme-rust host`: reads the kernel's requests and answers them.
+//!
+//! One thread reads, and answers what must never wait: interrupts, is-complete, shutdown. The main thread
+//! evaluates and completes, one request after the other. The process ends when the kernel closes its
+//! stdin, and takes its compilers and its cell host with it.
+
+use crate::build_processes::end_everything;
+use crate::cell_crate::CellCrate;
+use crate::cell_error;
+use crate::completeness::completeness;
+use crate::crate_loader::CrateLoader;
+use crate::emitter::Emitter;
+use crate::error::RustHostError;
+use crate::evaluations::Evaluations;
+use crate::evaluator::{Evaluator, Surroundings};
+use crate::session_directory::SessionDirectory;
+use bireme_px::frame::{Frame, read_frame};
+use bireme_px::host_protocol::{HostEvent, HostRequest};
+use bireme_px::relay::Relay;
+use bireme_px::side_channel::SOCKET_ENV;
+use nix::unistd::{Pid, dup2_stdin, dup2_stdout, setpgid};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+/// Requests that may wait for the evaluator.
+const QUEUE: usize = 64;
+/// How long nothing has to be asked before the host does something of its own.
+const IDLE: Duration = Duration::from_millis(300);
+
+/// Why the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The kernel wanted it.
+    Asked,
+    /// evcxr broke.
+    Broken,
+}
+
+/// Runs the Rust host until the kernel ends it; `home` is `BIREME_HOME`.
+///
+/// # Errors
+/// When it cannot start. The kernel has been told then.
+pub fn run(home: &Path) -> Result<End, RustHostError> {
+    let begun = Instant::now();
+    // A terminal's Ctrl-C goes to its whole foreground group; the kernel decides what it means here.
+    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    let (requests, events) = private_streams()?;
+    let emitter = Arc::new(Emitter::new(events));
+    let host = Host::prepare(home, &emitter).and_then(|host| host.serve(requests, begun));
+    if let Err(error) = &host {
+        let text = error.to_string();
+        let error = cell_error::plain("HostError", text, Vec::new());
+        emitter.send(&HostEvent::Failed { error });
+    }
+    end_everything();
+    host
+}
+
+/// Compiles the `bireme` crate ahead of time, so that no first session has to.
+///
+/// # Errors
+/// When there is no toolchain, or the crate does not compile.
+pub fn prepare(home: &Path) -> Result<End, RustHostError> {
+    let emitter = Arc::new(Emitter::new(private_streams()?.1));
+    let host = Host::prepare(home, &emitter)?;
+    let settings = host.start_evaluator()?.compile_settings()?;
+    let tell = |begun| tracing::warn!("compiling the bireme crate ({begun} crates begun)");
+    host.loader
+        .cell_crate()
+        .compile(&settings, &|_| {}, &tell)?;
+    Ok(End::Asked)
+}
+
+/// What exists before evcxr does.
+struct Host {
+    directory: SessionDirectory,
+    emitter: Arc<Emitter>,
+    evaluations: Arc<Evaluations>,
+    loader: Arc<CrateLoader>,
+    relay: Arc<Relay>,
+    compiler: String,
+    notebook_directory: PathBuf,
+}
+
+impl Host {
+    fn prepare(home: &Path, emitter: &Arc<Emitter>) -> Result<Host, RustHostError> {
+        let notebook_directory = std::env::current_dir()
+            .map_err(|error| RustHostError::io("find the working directory", error))?;
+        let home = notebook_directory.join(home);
+        let compiler = compiler()?;
+        let directory = SessionDirectory::create(&home)?;
+        // evcxr reads its settings where the process runs.
+        std::env::set_current_dir(directory.path())
+            .map_err(|error| RustHostError::io("enter the session's directory", error))?;
+        let sink = Arc::clone(emitter);
+        let sink = Arc::new(move |event, body: &[u8]| sink.send_with(&event, body));
+        let relay = Arc::new(Relay::start(&directory.socket(), sink)?);
+        let evaluations = Evaluations::new(Arc::clone(emitter), Arc::clone(&relay));
+        let evaluations = Arc::new(evaluations);
+        let loader = CrateLoader::new(
+            CellCrate::new(&home, &compiler),
+            Arc::clone(emitter),
+            Arc::clone(&evaluations),
+        );
+        Ok(Host {
+            directory,
+            emitter: Arc::clone(emitter),
+            evaluations,
+            loader: Arc::new(loader),
+            relay,
+            compiler,
+            notebook_directory,
+        })
+    }
+
+    fn serve(self, requests: File, begun: Instant) -> Result<End, RustHostError> {
+        let (queue, asked) = sync_channel(QUEUE);
+        let reader = Reader {
+            queue,
+            emitter: Arc::clone(&self.emitter),
+            evaluations: Arc::clone(&self.evaluations),
+            directory: self.directory.path().to_path_buf(),
+        };
+        std::thread::Builder::new()
+            .name("requests".to_string())
+            .spawn(move || reader.run(requests))
+            .map_err(|error| RustHostError::io("start a thread", error))?;
+        let mut evaluator = self.start_evaluator()?;
+        let rustc = self.compiler.lines().next().unwrap_or_default();
+        self.emitter.send(&HostEvent::Ready {
+            rustc: rustc.to_string(),
+            start_ms: begun.elapsed().as_millis() as u64,
+        });
+        self.loader.compile(evaluator.compile_settings()?);
+        let end = self.answer_requests(&mut evaluator, &asked);
+        // evcxr waits for its cell host, which may run a cell.
+        end_everything();
+        Ok(end)
+    }
+
+    fn start_evaluator(&self) -> Result<Evaluator, RustHostError> {
+        let program = std::env::current_exe()
+            .map_err(|error| RustHostError::io("find this program", error))?;
+        let mut cell_host = Command::new(program);
+        cell_host
+            .arg("cell-host")
+            .env(SOCKET_ENV, self.relay.socket())
+            .current_dir(&self.notebook_directory);
+        let surroundings = Surroundings {
+            relay: Arc::clone(&self.relay),
+            emitter: Arc::clone(&self.emitter),
+            evaluations: Arc::clone(&self.evaluations),
+            loader: Arc::clone(&self.loader),
+            cell_directory: self.directory.cell(),
+        };
+        Evaluator::start(cell_host, surroundings)
+    }
+
+    fn answer_requests(&self, evaluator: &mut Evaluator, asked: &Receiver<HostRequest>) -> End {
+        let mut is_warm = false;
+        loop {
+            let request = match asked.recv_timeout(IDLE) {
+                Ok(request) => request,
+                Err(RecvTimeoutError::Timeout) => {
+                    evaluator.load_crate_if_free();
+                    if !std::mem::replace(&mut is_warm, true) {
+                        evaluator.warm_up();
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return End::Asked,
+            };
+            match request {
+                HostRequest::Eval { id, code, label } => {
+                    is_warm = true;
+                    if self.evaluations.take(id) && !evaluator.evaluate(id, &code, &label) {
+                        return End::Broken;
+                    }
+                }
+                HostRequest::Complete { id, code, cursor } => {
+                    self.emitter.send(&evaluator.complete(id, &code, cursor));
+                }
+                HostRequest::Inspect { id, code, cursor } => {
+                    self.emitter.send(&evaluator.inspect(id, &code, cursor));
+                }
+                HostRequest::Variables { id } => {
+                    let variables = evaluator.variables();
+                    self.emitter.send(&HostEvent::Variables { id, variables });
+                }
+                HostRequest::IsComplete { .. } | HostRequest::Interrupt => {}
+                HostRequest::Shutdown => return End::Asked,
+            }
+        }
+    }
+}
+
+/// The thread that hears the kernel.
+struct Reader {
+    queue: SyncSender<HostRequest>,
+    emitter: Arc<Emitter>,
+    evaluations: Arc<Evaluations>,
+    directory: PathBuf,
+}
+
+impl Reader {
+    fn run(self, mut requests: File) {
+        loop {
+            match read_frame(&mut requests) {
+                Ok(Some(Frame {
+                    message: HostRequest::Shutdown,
+                    ..
+                }))
+                | Ok(None) => break,
+                Ok(Some(frame)) => self.hear(frame.message),
+                Err(error) => {
+                    tracing::error!(%error, "the kernel cannot be understood any more");
+                    break;
+                }
+            }
+        }
+        self.leave();
+    }
+
+    fn hear(&self, request: HostRequest) {
+        match request {
+            HostRequest::Interrupt => self.evaluations.interrupt(),
+            HostRequest::IsComplete { id, code } => {
+                let (status, indent) = completeness(&code);
+                let event = HostEvent::Completeness { id, status, indent };
+                self.emitter.send(&event);
+            }
+            HostRequest::Complete { id, cursor, .. } if self.evaluations.is_busy() => {
+                self.emitter.send(&nothing_now(id, cursor));
+            }
+            HostRequest::Inspect { id, .. } if self.evaluations.is_busy() => {
+                let bundle = None;
+                self.emitter.send(&HostEvent::Inspection { id, bundle });
+            }
+            request => self.enqueue(request),
+        }
+    }
+
+    fn enqueue(&self, request: HostRequest) {
+        if let HostRequest::Eval { id, .. } = &request {
+            self.evaluations.add(*id);
+        }
+        if let Err(TrySendError::Full(request)) = self.queue.try_send(request) {
+            tracing::error!(?request, "a request was dropped: {QUEUE} others wait");
+            if let HostRequest::Eval { id, .. } = request {
+                self.refuse(id);
+            }
+        }
+    }
+
+    fn refuse(&self, id: u64) {
+        if self.evaluations.take(id) {
+            let text = format!("{QUEUE} requests wait already");
+            let error = cell_error::plain("HostError", text, Vec::new());
+            let outcome = bireme_px::host_protocol::Outcome::Error(error);
+            self.evaluations.finish(HostEvent::EvalDone {
+                id,
+                outcome,
+                compile_ms: 0,
+                run_ms: 0,
+            });
+        }
+    }
+
+    /// Ends the process at once, whatever the evaluator does.
+    #[expect(
+        clippy::exit,
+        reason = "the evaluator may be inside evcxr, which nothing can stop"
+    )]
+    fn leave(&self) {
+        end_everything();
+        let _ = std::fs::remove_dir_all(&self.directory);
+        std::process::exit(0);
+    }
+}
+
+fn nothing_now(id: u64, cursor: usize) -> HostEvent {
+    HostEvent::Completions {
+        id,
+        start: cursor,
+        end: cursor,
+        items: Vec::new(),
+        busy: true,
+    }
+}
+
+/// Moves the kernel's pipes to descriptors no compiler inherits; what prints by mistake goes to
+/// standard error.
+fn private_streams() -> Result<(File, File), RustHostError> {
+    let failed = |error| RustHostError::io("move the kernel's pipes", error);
+    let requests = std::io::stdin().as_fd().try_clone_to_owned();
+    let events = std::io::stdout().as_fd().try_clone_to_owned();
+    let null = File::open("/dev/null").map_err(failed)?;
+    dup2_stdin(&null).map_err(|error| failed(error.into()))?;
+    dup2_stdout(std::io::stderr()).map_err(|error| failed(error.into()))?;
+    Ok((
+        File::from(requests.map_err(failed)?),
+        File::from(events.map_err(failed)?),
+    ))
+}
+
+/// What `rustc -vV` says.
+fn compiler() -> Result<String, RustHostError> {
+    let missing = |reason: String| RustHostError::Start {
+        reason: format!(
+            "{reason}; Rust cells need rustc and cargo 1.95 or later on the PATH (see https://rustup.rs)"
+        ),
+    };
+    let output = Command::new("rustc")
+        .arg("-vV")
+        .output()
+        .map_err(|error| missing(format!("run rustc: {error}")))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).trim().to_string();
+        return Err(missing(format!("run rustc: {text}")));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,189 @@
+//! Reads a cell as Rust: what its statements are, and what its last expression is.
+//!
+//! A last expression without a semicolon is wrapped in a macro of the cell prelude that shows it,
+//! so that evcxr does not compile the cell twice to find out how to show it. Nothing else of the cell
+//! changes, and no line moves. Code that does not parse goes to the compiler as it is.
+
+use bireme_px::host_protocol::Position;
+use proc_macro2::Span;
+use std::ops::Range;
+use syn::parse::{ParseStream, Parser};
+use syn::spanned::Spanned;
+use syn::{Attribute, Block, Expr, MacroDelimiter, Stmt};
+
+const TAIL_START: &str = "crate::__bireme_tail!(";
+const TAIL_END: &str = ");";
+
+/// A cell as it goes to the compiler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RewrittenCell {
+    /// The code to compile.
+    pub code: String,
+    /// Where the wrapping was inserted, if it was.
+    pub tail: Option<Position>,
+    /// Byte ranges of the statements in the user's own code; empty when it does not parse.
+    pub statements: Vec<Range<usize>>,
+    /// Lines before the first line of Rust that are commands of evcxr, such as `:dep`.
+    pub commands: Vec<String>,
+}
+
+impl RewrittenCell {
+    /// Puts a position in the compiled code back to where it is in the user's.
+    pub fn original(&self, position: Position) -> Position {
+        match self.tail {
+            Some(tail) if tail.line == position.line && position.column > tail.column => {
+                let inserted = TAIL_START.len();
+                let column = position.column.saturating_sub(inserted).max(tail.column);
+                Position { column, ..position }
+            }
+            _ => position,
+        }
+    }
+}
+
+/// Prepares a cell for the compiler.
+pub fn rewrite(code: &str) -> RewrittenCell {
+    let (rust, commands) = blank_commands(code);
+    let mut cell = RewrittenCell {
+        code: code.to_string(),
+        tail: None,
+        statements: Vec::new(),
+        commands,
+    };
+    let Ok(statements) = parse(&rust) else {
+        return cell;
+    };
+    cell.statements = statements
+        .iter()
+        .map(|statement| statement.span().byte_range())
+        .collect();
+    if let (Some(tail), Some(range)) = (
+        statements.last().and_then(shown),
+        cell.statements.last_mut(),
+    ) {
+        *range = tail.byte_range();
+        let start = tail.start();
+        cell.tail = Some(Position {
+            line: start.line,
+            column: start.column + 1,
+        });
+        let (before, rest) = code.split_at(range.start);
+        let (value, after) = rest.split_at(range.len());
+        cell.code = [before, TAIL_START, value, TAIL_END, after].concat();
+    }
+    // The spans of this cell are not needed any more; without this they are kept for ever.
+    drop(statements);
+    proc_macro2::extra::invalidate_current_thread_spans();
+    cell
+}
+
+/// Whether a name occurs in a cell as a token of its own.
+pub fn mentions(code: &str, names: &[&str]) -> bool {
+    code.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .any(|word| names.contains(&word))
+}
+
+/// The whole code as statements, after inner attributes.
+pub(crate) fn parse(code: &str) -> syn::Result<Vec<Stmt>> {
+    let cell = |input: ParseStream<'_>| {
+        input.call(Attribute::parse_inner)?;
+        input.call(Block::parse_within)
+    };
+    cell.parse_str(code)
+}
+
+/// The expression to show, if the last statement is one.
+fn shown(statement: &Stmt) -> Option<Span> {
+    match statement {
+        Stmt::Expr(Expr::Macro(call), None) if is_braced(&call.mac.delimiter) => None,
+        Stmt::Expr(Expr::Verbatim(_), None) => None,
+        Stmt::Expr(expression, None) => Some(expression.span()),
+        Stmt::Macro(call) if call.semi_token.is_none() && !is_braced(&call.mac.delimiter) => {
+            Some(call.span())
+        }
+        _ => None,
+    }
+}
+
+fn is_braced(delimiter: &MacroDelimiter) -> bool {
+    matches!(delimiter, MacroDelimiter::Brace(_))
+}
+
+/// Puts blanks in the place of the commands before the first line of Rust, as evcxr reads them.
+pub(crate) fn blank_commands(code: &str) -> (String, Vec<String>) {
+    let mut commands = Vec::new();
+    let mut rust = String::with_capacity(code.len());
+    let mut in_commands = true;
+    for line in code.split_inclusive('\n') {
+        let is_command = line.starts_with('!') || line.trim_start_matches(' ').starts_with(':');
+        let is_blank = line.starts_with("//") || line.trim().is_empty();
+        in_commands &= is_command || is_blank;
+        if in_commands && is_command {
+            commands.push(line.trim().to_string());
+            rust.extend(line.chars().flat_map(|letter| {
+                let blank = if letter == '\n' { '\n' } else { ' ' };
+                std::iter::repeat_n(blank, letter.len_utf8())
+            }));
+        } else {
+            rust.push_str(line);
+        }
+    }
+    (rust, commands)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(cell: &str) -> String {
+        rewrite(cell).code
+    }
+
+    #[test]
+    fn a_last_expression_is_wrapped_where_it_stands() {
+        insta::assert_snapshot!(code("let x = 1;\nx + 1 // sum"), @r"
+        let x = 1;
+        crate::__bireme_tail!(x + 1); // sum
+        ");
+        insta::assert_snapshot!(code("println!(\"hi\")"), @r#"crate::__bireme_tail!(println!("hi"));"#);
+        insta::assert_snapshot!(code("é(\"ü\"); for i in 0..3 { }"), @r#"é("ü"); crate::__bireme_tail!(for i in 0..3 { });"#);
+    }
+
+    #[test]
+    fn other_cells_stay_as_they_are() {
+        for cell in [
+            "let x = 1;",
+            "fn f() -> i32 { 1 }",
+            "f();",
+            "thread_local! { static A: u8 = 1; }",
+            "let x = ;",
+            "macro_rules! m { () => {} }",
+            "",
+        ] {
+            assert_eq!(code(cell), cell);
+        }
+    }
+
+    #[test]
+    fn commands_come_first_and_stay() {
+        let cell = rewrite(":dep é = \"1\"\n// note\n\nx");
+        assert_eq!(cell.commands, [":dep é = \"1\""]);
+        assert_eq!(cell.tail, Some(Position { line: 4, column: 1 }));
+        assert!(cell.code.ends_with("\n\ncrate::__bireme_tail!(x);"));
+    }
+
+    #[test]
+    fn columns_of_the_wrapped_line_come_back() {
+        let cell = rewrite("a; b + c");
+        let at = |column| cell.original(Position { line: 1, column }).column;
+        assert_eq!(at(1), 1);
+        let b = cell.code.find("b + c").unwrap() + 1;
+        assert_eq!((at(b), at(b + 4)), (4, 8));
+    }
+
+    #[test]
+    fn names_are_found_as_whole_words() {
+        assert!(mentions("let t = Table::new();", &["Table"]));
+        assert!(!mentions("let tables = 1;", &["Table", "table"]));
+    }
+}
