@@ -173,39 +173,43 @@ fn word_length(code: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstest::rstest;
 
-    #[rstest]
-    #[case("let x = 1;")]
-    #[case("x + 1")]
-    #[case("fn f() { '{' ; \"}\" ; r#\"\"}\"# ; }")]
-    #[case("// only a comment {")]
-    #[case("fn f<'a>(x: &'a str) -> &'a str { x }")]
-    #[case(":dep x = \"1\"")]
-    #[case("")]
-    fn complete(#[case] code: &str) {
-        assert_eq!(completeness(code).0, Completeness::Complete, "{code}");
+    #[test]
+    fn complete() {
+        for code in [
+            "let x = 1;",
+            "x + 1",
+            "fn f() { '{' ; \"}\" ; r#\"\"}\"# ; }",
+            "// only a comment {",
+            "fn f<'a>(x: &'a str) -> &'a str { x }",
+            ":dep x = \"1\"",
+            "",
+        ] {
+            assert_eq!(completeness(code).0, Completeness::Complete, "{code}");
+        }
     }
 
-    #[rstest]
-    #[case("fn f() {", "    ")]
-    #[case("foo(vec![1,", "        ")]
-    #[case("let x = 1", "")]
-    #[case("let x =", "")]
-    #[case("1 +", "")]
-    #[case("\"text", "")]
-    #[case("/* text", "")]
-    #[case("struct A", "")]
-    fn incomplete(#[case] code: &str, #[case] indent: &str) {
-        let expected = (Completeness::Incomplete, indent.to_string());
-        assert_eq!(completeness(code), expected, "{code}");
+    #[test]
+    fn incomplete() {
+        for (code, indent) in [
+            ("fn f() {", "    "),
+            ("foo(vec![1,", "        "),
+            ("let x = 1", ""),
+            ("let x =", ""),
+            ("1 +", ""),
+            ("\"text", ""),
+            ("/* text", ""),
+            ("struct A", ""),
+        ] {
+            let expected = (Completeness::Incomplete, indent.to_string());
+            assert_eq!(completeness(code), expected, "{code}");
+        }
     }
 
-    #[rstest]
-    #[case("let x = );")]
-    #[case("fn f( }")]
-    #[case("let let = 1; x")]
-    fn invalid(#[case] code: &str) {
-        assert_eq!(completeness(code).0, Completeness::Invalid, "{code}");
+    #[test]
+    fn invalid() {
+        for code in ["let x = );", "fn f( }", "let let = 1; x"] {
+            assert_eq!(completeness(code).0, Completeness::Invalid, "{code}");
+        }
     }
 }
