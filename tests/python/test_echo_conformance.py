@@ -4,14 +4,17 @@ import re
 
 import pytest
 
-from conftest import run_kernel_suite
+from jupyter_kernels import (  # noqa: F401 (fixtures)
+    echo_kernel,
+    echo_program,
+    install_kernel,
+    jupyter_home,
+    run_kernel_suite,
+)
 
 SUITE = """
-import os
-import jupyter_client.manager as manager
 import jupyter_kernel_test as suite
 from jupyter_client import KernelManager
-from traitlets.config import Config
 
 TRANSPORT = "{transport}"
 
@@ -43,7 +46,7 @@ class EchoTests(suite.KernelTests):
         {{"code": "display me", "mime": "text/plain"}},
         {{"code": "display me", "mime": "text/html"}},
     ]
-    code_history_pattern = "1?2*"
+    code_history_pattern = "1?+?2*"
     supported_history_operations = ("tail", "range", "search")
     code_inspect_sample = "print"
     code_clear_output = "clear"

@@ -66,11 +66,16 @@ impl std::fmt::Debug for ConnectionFile {
 
 /// One of the five sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Channel {
+pub enum Channel {
+    /// Cells and questions about code.
     Shell,
+    /// Interrupt, shutdown, debugging: never behind a cell.
     Control,
+    /// Questions to the user.
     Stdin,
+    /// Outputs, to everybody.
     IoPub,
+    /// Echoes.
     Heartbeat,
 }
 

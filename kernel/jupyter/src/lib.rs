@@ -25,10 +25,10 @@ mod usage;
 pub mod wire;
 mod zmtp;
 
-pub use connection_file::{ConnectionFile, ConnectionTransport};
+pub use connection_file::{Channel, ConnectionFile, ConnectionTransport};
 pub use error::{JupyterError, Result};
 pub use execute_context::ExecuteContext;
-pub use frontend::{Execution, ExecutionEnd, Frontend, FrontendMessage};
+pub use frontend::{Execution, ExecutionEnd, Frontend, FrontendMessage, RawClient};
 pub use handler::{ControlHandler, Kernel, ShellHandler};
 pub use output::Output;
 pub use publish::StreamLimits;

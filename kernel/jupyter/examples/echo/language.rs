@@ -36,7 +36,7 @@ const COMMANDS: &[(&str, &str)] = &[
 
 /// The kernel.
 #[derive(Default)]
-pub struct Echo {
+pub(crate) struct Echo {
     history: Mutex<Vec<HistoryEntry>>,
 }
 

@@ -210,7 +210,7 @@ impl Frontend {
     }
 }
 
-fn timed_out(what: &'static str, deadline: Duration) -> JupyterError {
+pub(super) fn timed_out(what: &'static str, deadline: Duration) -> JupyterError {
     JupyterError::Timeout {
         what,
         seconds: deadline.as_secs_f64(),
@@ -218,7 +218,7 @@ fn timed_out(what: &'static str, deadline: Duration) -> JupyterError {
 }
 
 /// The id of a message that has no routing frames.
-fn msg_id(frames: &[Bytes]) -> String {
+pub(super) fn msg_id(frames: &[Bytes]) -> String {
     frames
         .get(2)
         .and_then(|header| serde_json::from_slice::<crate::wire::Header>(header).ok())

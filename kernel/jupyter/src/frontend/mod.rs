@@ -6,7 +6,9 @@
 mod channel;
 mod client;
 mod execution;
+mod raw;
 mod routes;
 
 pub use client::Frontend;
 pub use execution::{Execution, ExecutionEnd, FrontendMessage};
+pub use raw::RawClient;
