@@ -1,0 +1,218 @@
+//! What lasts: sessions, their names and settings, and the history of queries, in one SQLite file.
+//! A thread of its own owns the connection and takes requests in order from a bounded queue, so that
+//! a read sees every earlier write; many writes share a commit. Once committed, a write survives
+//! `kill -9`.
+
+mod history;
+mod layout;
+mod names;
+
+pub(crate) use layout::Loaded;
+
+use crate::action::Answer;
+use crate::error::ControllerError;
+use bireme_protocol::proto::{CatalogEntry, HistoryRequest, QueryRecord};
+use bireme_protocol::{ErrorCode, Fault};
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+
+/// Requests that wait for the thread.
+const REQUESTS_MAX: usize = 4096;
+/// Requests that share a commit at most.
+const COMMIT_REQUESTS_MAX: usize = 256;
+
+/// Something to keep.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    Session {
+        name: String,
+        client: String,
+        touched_at_ms: i64,
+    },
+    ForgetSession {
+        name: String,
+    },
+    Name {
+        session: String,
+        version: u64,
+        entry: CatalogEntry,
+    },
+    DropName {
+        session: String,
+        version: u64,
+        name: String,
+    },
+    /// A session's value of a setting; none takes it back.
+    Setting {
+        session: String,
+        key: String,
+        value: Option<String>,
+    },
+    /// A query as it is now, with its head engine once there is one.
+    Query {
+        record: Box<QueryRecord>,
+        head: Option<u32>,
+    },
+}
+
+enum Request {
+    Write(Write, Option<Answer>),
+    History(HistoryRequest, oneshot::Sender<Result<Vec<QueryRecord>, Fault>>),
+    /// Records whose id begins so, two at most.
+    Find(String, oneshot::Sender<Result<Vec<QueryRecord>, Fault>>),
+}
+
+/// The open database.
+#[derive(Clone)]
+pub(crate) struct Store {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Store {
+    /// Opens the file, gives what it holds, and starts its thread. The thread ends when the last
+    /// `Store` is gone and everything is written.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Loaded, JoinHandle<()>), ControllerError> {
+        let connection = layout::open(path)?;
+        let loaded = layout::load(&connection, path)?;
+        let (requests, queue) = mpsc::channel(REQUESTS_MAX);
+        let worker = Worker {
+            connection,
+            path: path.to_path_buf(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("bireme-store".to_string())
+            .spawn(move || worker.work(queue))
+            .map_err(|source| ControllerError::Thread { source })?;
+        Ok((Self { requests }, loaded, thread))
+    }
+
+    /// Hands a write to the thread; the answer goes out once it is committed.
+    pub(crate) fn write(&self, write: Write, then: Option<Answer>) {
+        let refused = match self.requests.try_send(Request::Write(write, then)) {
+            Ok(()) => return,
+            Err(error) => error.into_inner(),
+        };
+        tracing::error!(waiting = REQUESTS_MAX, "database is too slow: a write is lost");
+        if let Request::Write(_, Some(answer)) = refused {
+            answer.send(Err(Fault::new(
+                ErrorCode::Unavailable,
+                format!("write to the database: {REQUESTS_MAX} writes wait already"),
+            )));
+        }
+    }
+
+    pub(crate) async fn history(&self, request: HistoryRequest) -> Result<Vec<QueryRecord>, Fault> {
+        self.ask(|reply| Request::History(request, reply)).await
+    }
+
+    pub(crate) async fn find(&self, beginning: String) -> Result<Vec<QueryRecord>, Fault> {
+        self.ask(|reply| Request::Find(beginning, reply)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, Fault>>) -> Request,
+    ) -> Result<T, Fault> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Fault::new(ErrorCode::Unavailable, "read the database: its thread has ended");
+        let sent = self.requests.send(request(reply)).await;
+        sent.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+struct Worker {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Worker {
+    fn work(mut self, mut queue: mpsc::Receiver<Request>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut batch = vec![first];
+            while batch.len() < COMMIT_REQUESTS_MAX {
+                match queue.try_recv() {
+                    Ok(request) => batch.push(request),
+                    Err(_) => break,
+                }
+            }
+            self.handle(batch);
+        }
+    }
+
+    /// Handles requests in one transaction; answers go out after its commit.
+    fn handle(&mut self, batch: Vec<Request>) {
+        let mut answers: Vec<(Answer, rusqlite::Result<()>)> = Vec::new();
+        let transaction = self.connection.transaction();
+        let committed = transaction.and_then(|transaction| {
+            for request in batch {
+                match request {
+                    Request::Write(write, answer) => {
+                        let written = apply(&transaction, &write);
+                        if let Err(error) = &written {
+                            tracing::error!(%error, ?write, "database refuses a write");
+                        }
+                        answers.extend(answer.map(|answer| (answer, written)));
+                    }
+                    Request::History(request, reply) => {
+                        let records = history::latest(&transaction, &request);
+                        drop(reply.send(records.map_err(|error| self::fault("read", &self.path, &error))));
+                    }
+                    Request::Find(beginning, reply) => {
+                        let records = history::find(&transaction, &beginning);
+                        drop(reply.send(records.map_err(|error| self::fault("read", &self.path, &error))));
+                    }
+                }
+            }
+            transaction.commit()
+        });
+        if let Err(error) = &committed {
+            tracing::error!(%error, path = %self.path.display(), "database does not commit");
+        }
+        for (answer, written) in answers {
+            let result = match (&committed, written) {
+                (Ok(()), Ok(())) => Ok(()),
+                (Err(error), _) => Err(fault("commit to", &self.path, error)),
+                (_, Err(error)) => Err(fault("write to", &self.path, &error)),
+            };
+            answer.send(result);
+        }
+    }
+}
+
+fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
+    match write {
+        Write::Session {
+            name,
+            client,
+            touched_at_ms,
+        } => names::keep_session(connection, name, client, *touched_at_ms),
+        Write::ForgetSession { name } => names::forget_session(connection, name),
+        Write::Name {
+            session,
+            version,
+            entry,
+        } => names::keep_name(connection, session, *version, entry),
+        Write::DropName {
+            session,
+            version,
+            name,
+        } => names::drop_name(connection, session, *version, name),
+        Write::Setting {
+            session,
+            key,
+            value,
+        } => names::keep_setting(connection, session, key, value.as_deref()),
+        Write::Query { record, head } => history::keep(connection, record, *head),
+    }
+}
+
+fn fault(tried: &str, path: &Path, error: &rusqlite::Error) -> Fault {
+    Fault::new(
+        ErrorCode::Unavailable,
+        format!("{tried} the database {}", path.display()),
+    )
+    .with_sources(error)
+}
