@@ -191,6 +191,9 @@ async fn run_line(context: &ExecuteContext, line: &str) -> Result<Option<String>
                 output.stdout(format!("line {number} of a flood of output\n"));
                 if number % 1000 == 0 {
                     tokio::task::yield_now().await;
+                    if context.cancellation().is_cancelled() {
+                        return Err(CellError::interrupted());
+                    }
                 }
             }
         }

@@ -32,7 +32,7 @@ const BEHIND_BYTES_MAX: usize = 8 << 20;
 /// Empty lanes are swept when there are more than this.
 const LANES_SWEEP: usize = 64;
 /// Text is not sent in smaller pieces than this just because the rate is used up.
-const PIECE_BYTES_MIN: usize = 32 << 10;
+const PIECE_BYTES_MIN: usize = 48 << 10;
 
 /// Something that is ready to be sent.
 pub(super) enum Ready {

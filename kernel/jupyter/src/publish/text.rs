@@ -68,9 +68,9 @@ impl PendingText {
     /// stays behind, unless `is_final` says that its rest will not come.
     pub(super) fn take(&mut self, limit: usize, is_final: bool) -> Option<String> {
         if self.head.is_empty() && self.dropped > 0 {
-            let dropped = std::mem::take(&mut self.dropped);
-            self.head = std::mem::take(&mut self.tail);
-            return Some(drop_note(dropped));
+            let note = drop_note(std::mem::take(&mut self.dropped));
+            self.head = VecDeque::from(note.into_bytes());
+            self.head.append(&mut self.tail);
         }
         let is_final = is_final || self.dropped > 0;
         let bytes = &*self.head.make_contiguous();
