@@ -1,0 +1,79 @@
+//! `bireme bench`: measures this build on this machine, beside what is installed of others.
+
+mod latency;
+mod measures;
+mod peer;
+mod tpch;
+
+use crate::context::{Context, read_engines};
+use crate::error::CliError;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// How long a kernel, a cluster and `%%sql SELECT 1` take, and how much memory is resident.
+    Latency(LatencyArguments),
+    /// The 22 queries of TPC-H, beside DuckDB, Polars and DataFusion where Python has them.
+    Tpch(TpchArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LatencyArguments {
+    /// How many engines.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
+    engines: u32,
+    /// How often `SELECT 1` is measured.
+    #[arg(long, default_value_t = 500)]
+    count: usize,
+    /// How often a kernel and a cluster are started.
+    #[arg(long, default_value_t = 5)]
+    starts: usize,
+    /// Where the numbers go as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TpchArguments {
+    /// The scale factor.
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Where the data is, or is generated.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How many engines.
+    #[arg(long, value_parser = read_engines)]
+    engines: Option<String>,
+    /// How often each query is measured; the median counts.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Only these queries, such as 1,6,18.
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    queries: Vec<usize>,
+    /// A Python with duckdb, polars or datafusion, for comparison; `none` for none.
+    #[arg(long, default_value = "python3", value_name = "PROGRAM")]
+    python: String,
+    /// Where the numbers go as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl BenchCommand {
+    pub(crate) fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        match self {
+            Self::Latency(arguments) => latency::run(&arguments),
+            Self::Tpch(arguments) => tpch::run(&arguments, context),
+        }
+    }
+}
+
+/// Writes numbers to a file that appears whole.
+fn write_json(path: &std::path::Path, value: &serde_json::Value) -> Result<(), CliError> {
+    let failed = |source| CliError::io(format!("write {}", path.display()), source);
+    let unfinished = path.with_extension("part");
+    std::fs::write(&unfinished, format!("{value:#}\n")).map_err(failed)?;
+    std::fs::rename(&unfinished, path).map_err(failed)
+}

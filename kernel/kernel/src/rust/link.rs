@@ -1,0 +1,302 @@
+//! The Rust host from cell to cell: started when it is needed, one evaluation at a time, started
+//! anew after it died, with the parameters it has to know.
+
+use super::host::RustHost;
+use super::routes::Phase;
+use super::starting::WaitLine;
+use crate::bundles;
+use crate::options::KernelOptions;
+use crate::parameters::Parameters;
+use bireme_jupyter::ExecuteContext;
+use bireme_jupyter::wire::CellError;
+use bireme_magics::display::progress::INTERVAL;
+use bireme_protocol::{ErrorCode, Fault};
+use bireme_px::host_protocol::{HostEvent, HostRequest, Outcome};
+use bireme_settings::Settings;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::task::TaskTracker;
+
+/// The first start of a build compiles the crate that cells link against.
+const START_TIMEOUT: Duration = Duration::from_secs(600);
+/// A cell that was interrupted and has not ended by then takes the host with it.
+const INTERRUPT_GRACE: Duration = Duration::from_millis(1500);
+/// Longest wait for completions and documentation.
+const QUESTION_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Rust, as one kernel has it.
+pub(crate) struct RustLink {
+    options: Arc<KernelOptions>,
+    parameters: Arc<Parameters>,
+    state: Mutex<State>,
+    /// One evaluation at a time, whichever subshell it comes from.
+    turns: Semaphore,
+    chores: TaskTracker,
+}
+
+#[derive(Default)]
+struct State {
+    host: Option<Arc<RustHost>>,
+    /// Variables Rust had after its last cell.
+    names: BTreeSet<String>,
+    rustc: Option<String>,
+}
+
+/// A piece of Rust to run.
+pub(crate) struct RustCode<'a> {
+    /// The code, moved to where it stands in the cell.
+    pub(crate) code: String,
+    /// How errors call the cell.
+    pub(crate) label: String,
+    /// The cell it is part of.
+    pub(crate) context: &'a ExecuteContext,
+    /// The settings of the session.
+    pub(crate) settings: &'a Settings,
+}
+
+impl RustLink {
+    pub(crate) fn new(options: Arc<KernelOptions>, parameters: Arc<Parameters>) -> Self {
+        Self {
+            options,
+            parameters,
+            state: Mutex::default(),
+            turns: Semaphore::new(1),
+            chores: TaskTracker::new(),
+        }
+    }
+
+    /// The compiler's version line, once a host was ready.
+    pub(crate) fn rustc(&self) -> Option<String> {
+        self.lock().rustc.clone()
+    }
+
+    /// Whether Rust has a variable of this name.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        self.lock().names.contains(name)
+    }
+
+    /// Starts the host without waiting for it.
+    pub(crate) fn warm_up(&self) {
+        if let Err(fault) = self.host() {
+            tracing::info!(%fault, "the Rust host is not started in the background");
+        }
+    }
+
+    /// Runs Rust code; its outputs go to the cell it is part of.
+    pub(crate) async fn evaluate(self: &Arc<Self>, code: &RustCode<'_>) -> Result<(), CellError> {
+        let cancellation = code.context.cancellation();
+        let turn = cancellation.run_until_cancelled(self.turns.acquire()).await;
+        let Some(Ok(_turn)) = turn else {
+            return Err(CellError::interrupted());
+        };
+        if code.settings.get("rust.start") == "off" {
+            let fault = Fault::new(
+                ErrorCode::Unavailable,
+                "run Rust: it is turned off in this session",
+            )
+            .with_hint("`%config rust.start auto` turns it on");
+            return Err(bundles::fault_error(&fault, ""));
+        }
+        let host = self
+            .host()
+            .map_err(|fault| bundles::fault_error(&fault, ""))?;
+        self.wait_until_ready(&host, code).await?;
+        let untold = self.parameters.take_untold();
+        if !untold.is_empty() {
+            let told = RustCode {
+                code: untold,
+                label: "%param".to_owned(),
+                ..*code
+            };
+            let outcome = self.run(&host, &told, true).await;
+            outcome.inspect_err(|_| self.parameters.forgotten_by_rust())?;
+        }
+        let outcome = self.run(&host, code, false).await;
+        let link = Arc::clone(self);
+        self.chores
+            .spawn(async move { link.learn_names(&host).await });
+        outcome
+    }
+
+    /// The running host, or a new one.
+    fn host(&self) -> Result<Arc<RustHost>, Fault> {
+        let mut state = self.lock();
+        if let Some(host) = &state.host
+            && !matches!(*host.routes.phase().borrow(), Phase::Ended { .. })
+        {
+            return Ok(Arc::clone(host));
+        }
+        let host = Arc::new(RustHost::start(&self.options)?);
+        state.host = Some(Arc::clone(&host));
+        state.names.clear();
+        self.parameters.forgotten_by_rust();
+        Ok(host)
+    }
+
+    async fn wait_until_ready(
+        &self,
+        host: &RustHost,
+        code: &RustCode<'_>,
+    ) -> Result<(), CellError> {
+        let mut phase = host.routes.phase();
+        let progress = host.routes.progress();
+        let mut line = WaitLine::new(code.context, code.settings.duration("progress.after"));
+        let deadline = tokio::time::Instant::now() + START_TIMEOUT;
+        loop {
+            match &*phase.borrow_and_update() {
+                Phase::Ready { rustc } => {
+                    self.lock().rustc = Some(rustc.clone());
+                    line.end("Rust started");
+                    return Ok(());
+                }
+                Phase::Ended {
+                    reason: Some(reason),
+                } => {
+                    return Err(bundles::rust_error(reason.clone()));
+                }
+                Phase::Ended { reason: None } => return Err(host_died("before it was ready")),
+                Phase::Starting => {}
+            }
+            tokio::select! {
+                biased;
+                () = code.context.cancellation().cancelled() => return Err(CellError::interrupted()),
+                _ = phase.changed() => {}
+                () = tokio::time::sleep_until(line.next().into()) => {
+                    let told = progress.borrow().clone();
+                    line.tick(if told.is_empty() { "starting Rust" } else { &told });
+                }
+                () = tokio::time::sleep_until(deadline) => {
+                    host.kill();
+                    return Err(host_died(&format!("after {START_TIMEOUT:?} without being ready")));
+                }
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        host: &RustHost,
+        code: &RustCode<'_>,
+        is_quiet: bool,
+    ) -> Result<(), CellError> {
+        let id = host.new_id();
+        let mut end = host.routes.begin(id, code.context.clone(), is_quiet);
+        let (text, label) = (code.code.clone(), code.label.clone());
+        if !host
+            .send(HostRequest::Eval {
+                id,
+                code: text,
+                label,
+            })
+            .await
+        {
+            return Err(host_died("before the cell"));
+        }
+        let progress = host.routes.progress();
+        let mut line = WaitLine::new(code.context, code.settings.duration("progress.after"));
+        let mut beat = tokio::time::interval(INTERVAL);
+        let cancellation = code.context.cancellation();
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                outcome = &mut end => break outcome,
+                () = cancellation.cancelled() => return interrupt(host, end).await,
+                _ = beat.tick() => {
+                    let told = progress.borrow().clone();
+                    if !told.is_empty() {
+                        line.tick(&told);
+                    }
+                }
+            }
+        };
+        line.end("done");
+        read(outcome)
+    }
+
+    /// Asks which variables there are now.
+    async fn learn_names(&self, host: &RustHost) {
+        let answer = ask(host, |id| HostRequest::Variables { id }).await;
+        if let Some(HostEvent::Variables { variables, .. }) = answer {
+            self.lock().names = variables
+                .into_iter()
+                .map(|variable| variable.name)
+                .collect();
+        }
+    }
+
+    /// Asks the compiler about code that is being typed; `None` while a cell runs or Rust is not up.
+    pub(crate) async fn ask(&self, request: impl FnOnce(u64) -> HostRequest) -> Option<HostEvent> {
+        let host = self.lock().host.clone()?;
+        let is_ready = matches!(*host.routes.phase().borrow(), Phase::Ready { .. });
+        if !is_ready || host.routes.is_busy() {
+            return None;
+        }
+        ask(&host, request).await
+    }
+
+    /// Ends the host; the next cell starts a new one without variables.
+    pub(crate) async fn forget(&self) {
+        let host = {
+            let mut state = self.lock();
+            state.names.clear();
+            state.host.take()
+        };
+        if let Some(host) = host {
+            host.end().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn ask(host: &RustHost, request: impl FnOnce(u64) -> HostRequest) -> Option<HostEvent> {
+    let id = host.new_id();
+    let answer = host.routes.ask(id)?;
+    let asked = async {
+        host.send(request(id)).await.then_some(())?;
+        answer.await.ok()
+    };
+    tokio::time::timeout(QUESTION_TIMEOUT, asked)
+        .await
+        .ok()
+        .flatten()
+}
+
+/// Stops the running cell; a cell that does not stop takes the host with it.
+async fn interrupt(host: &RustHost, end: oneshot::Receiver<Outcome>) -> Result<(), CellError> {
+    let asked = async {
+        host.send(HostRequest::Interrupt).await;
+        end.await
+    };
+    match tokio::time::timeout(INTERRUPT_GRACE, asked).await {
+        Ok(outcome) => read(outcome),
+        Err(_) => {
+            host.kill();
+            let evalue = format!(
+                "the cell did not stop within {INTERRUPT_GRACE:?}: Rust was ended, and its variables are gone"
+            );
+            Err(CellError::new(CellError::INTERRUPTED, evalue))
+        }
+    }
+}
+
+fn read(outcome: Result<Outcome, oneshot::error::RecvError>) -> Result<(), CellError> {
+    match outcome {
+        Ok(Outcome::Ok) => Ok(()),
+        Ok(Outcome::Error(error)) => Err(bundles::rust_error(error)),
+        Err(_) => Err(host_died("while the cell ran")),
+    }
+}
+
+fn host_died(when: &str) -> CellError {
+    let evalue = format!("the Rust host ended {when}: Rust's variables are gone");
+    let traceback = vec![
+        format!("HostError: {evalue}"),
+        "  help: the next Rust cell starts it again; `BIREME_LOG=bireme_rust=debug` logs what it says".to_owned(),
+    ];
+    CellError::new("HostError", evalue).with_traceback(traceback)
+}

@@ -1,0 +1,10 @@
+//! Rust cells from the kernel's side: the Rust host as a process ([`host`]), which cell its messages
+//! belong to ([`routes`]), and its life from cell to cell ([`link`]). Compiling and running are the
+//! Rust host's.
+
+mod host;
+mod link;
+mod routes;
+mod starting;
+
+pub(crate) use link::RustLink;

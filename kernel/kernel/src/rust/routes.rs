@@ -1,0 +1,210 @@
+//! Who waits for what the Rust host says: the running cell for its outputs and its end, questions
+//! for their answers.
+
+use crate::bundles;
+use bireme_jupyter::ExecuteContext;
+use bireme_jupyter::wire::{JsonMap, StreamName};
+use bireme_px::frame::Frame;
+use bireme_px::host_protocol::{Bundle, HostEvent, Outcome, OutputStream};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::{oneshot, watch};
+
+/// Questions that may wait at once.
+const QUESTIONS_MAX: usize = 64;
+
+/// What the host has said of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Phase {
+    /// Not ready yet.
+    Starting,
+    /// Cells can run.
+    Ready {
+        /// The compiler's version line.
+        rustc: String,
+    },
+    /// It is gone or will go.
+    Ended {
+        /// What it said of the reason, if it said anything.
+        reason: Option<bireme_px::host_protocol::CellError>,
+    },
+}
+
+/// The open ends of a Rust host.
+pub(crate) struct Routes {
+    state: Mutex<State>,
+    phase: watch::Sender<Phase>,
+    /// Something that takes long, in one line; empty when nothing does.
+    progress: watch::Sender<String>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The cell that runs, or ran last: threads it left behind may still print.
+    cell: Option<Cell>,
+    questions: HashMap<u64, oneshot::Sender<HostEvent>>,
+}
+
+struct Cell {
+    id: u64,
+    context: ExecuteContext,
+    /// Taken at the end.
+    end: Option<oneshot::Sender<Outcome>>,
+    /// A cell of our own, such as that of parameters, shows nothing.
+    is_quiet: bool,
+}
+
+impl Routes {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+            phase: watch::Sender::new(Phase::Starting),
+            progress: watch::Sender::new(String::new()),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    pub(crate) fn progress(&self) -> watch::Receiver<String> {
+        self.progress.subscribe()
+    }
+
+    /// Makes a cell the one that outputs belong to; gives where its end will be told.
+    pub(crate) fn begin(
+        &self,
+        id: u64,
+        context: ExecuteContext,
+        is_quiet: bool,
+    ) -> oneshot::Receiver<Outcome> {
+        let (end_tx, end) = oneshot::channel();
+        self.lock().cell = Some(Cell {
+            id,
+            context,
+            end: Some(end_tx),
+            is_quiet,
+        });
+        end
+    }
+
+    /// Whether a cell is being evaluated.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.lock()
+            .cell
+            .as_ref()
+            .is_some_and(|cell| cell.end.is_some())
+    }
+
+    /// Waits for the answer to a question; `None` when too many wait already.
+    pub(crate) fn ask(&self, id: u64) -> Option<oneshot::Receiver<HostEvent>> {
+        let mut state = self.lock();
+        state.questions.retain(|_, reply| !reply.is_closed());
+        if state.questions.len() >= QUESTIONS_MAX {
+            return None;
+        }
+        let (reply_tx, reply) = oneshot::channel();
+        state.questions.insert(id, reply_tx);
+        Some(reply)
+    }
+
+    /// Hands a message to whom it is for.
+    pub(crate) fn deliver(&self, frame: Frame<HostEvent>) {
+        match frame.message {
+            HostEvent::Ready { rustc, start_ms } => {
+                tracing::info!(rustc, start_ms, "the Rust host is ready");
+                self.phase.send_replace(Phase::Ready { rustc });
+            }
+            HostEvent::Failed { error } => {
+                self.phase.send_replace(Phase::Ended {
+                    reason: Some(error),
+                });
+            }
+            HostEvent::Progress { text, .. } => {
+                self.progress.send_replace(text);
+            }
+            HostEvent::Started { .. } => {}
+            HostEvent::Output { stream, .. } => self.with_cell(None, |context| {
+                let name = match stream {
+                    OutputStream::Stdout => StreamName::Stdout,
+                    OutputStream::Stderr => StreamName::Stderr,
+                };
+                context.output().stream(name, &frame.body);
+            }),
+            HostEvent::Display {
+                bundle,
+                display_id,
+                update,
+                ..
+            } => {
+                self.with_cell(None, |context| show(context, bundle, display_id, update));
+            }
+            HostEvent::Result { id, bundle } => self.with_cell(Some(id), |context| {
+                let (data, metadata) = bundles::from_rust(bundle);
+                context.execute_result(data, metadata);
+            }),
+            HostEvent::EvalDone { id, outcome, .. } => self.end(id, outcome),
+            HostEvent::Completions { id, .. }
+            | HostEvent::Inspection { id, .. }
+            | HostEvent::Completeness { id, .. }
+            | HostEvent::Variables { id, .. } => {
+                if let Some(reply) = self.lock().questions.remove(&id) {
+                    // Who asked may have given up.
+                    let _ = reply.send(frame.message);
+                }
+            }
+        }
+    }
+
+    /// The host is gone: nobody waits any longer.
+    pub(crate) fn close(&self) {
+        self.phase.send_if_modified(|phase| {
+            let was_open = !matches!(phase, Phase::Ended { .. });
+            if was_open {
+                *phase = Phase::Ended { reason: None };
+            }
+            was_open
+        });
+        let mut state = self.lock();
+        state.cell = None;
+        state.questions.clear();
+    }
+
+    fn with_cell(&self, id: Option<u64>, show: impl FnOnce(&ExecuteContext)) {
+        let context = {
+            let state = self.lock();
+            let cell = state.cell.as_ref();
+            let cell = cell.filter(|cell| !cell.is_quiet && id.is_none_or(|id| id == cell.id));
+            cell.map(|cell| cell.context.clone())
+        };
+        if let Some(context) = context {
+            show(&context);
+        }
+    }
+
+    fn end(&self, id: u64, outcome: Outcome) {
+        let end = {
+            let mut state = self.lock();
+            let cell = state.cell.as_mut().filter(|cell| cell.id == id);
+            cell.and_then(|cell| cell.end.take())
+        };
+        if let Some(end) = end {
+            // The cell may have been given up.
+            let _ = end.send(outcome);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn show(context: &ExecuteContext, bundle: Bundle, display_id: Option<String>, update: bool) {
+    let (data, metadata): (_, JsonMap) = bundles::from_rust(bundle);
+    match display_id {
+        Some(id) if update => context.output().update_display_data(data, metadata, &id),
+        display_id => context
+            .output()
+            .display_data(data, metadata, display_id.as_deref()),
+    }
+}
