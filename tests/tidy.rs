@@ -2,6 +2,7 @@
 //!
 //! Lengths apply to code outside of tests. rustfmt puts the closing brace of an item under its
 //! first word, so items are found by their indentation.
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs;

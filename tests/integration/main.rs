@@ -1,4 +1,5 @@
 //! One module per behaviour that a user can see, on clusters of real processes.
+#![cfg(test)]
 
 mod cluster;
 mod datagen;

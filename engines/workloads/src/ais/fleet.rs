@@ -16,9 +16,12 @@ const VESSELS_MAX: u64 = 100_000;
 /// A vessel of rank r is heard in proportion to `1 / (r + SKEW_SHIFT)`: few vessels send most.
 const SKEW_SHIFT: f64 = 25.0;
 
-/// Vessels in one that have each fault or lack.
-const FORGETFUL: f64 = 0.006;
-const FAULTY_SENSOR: f64 = 0.004;
+/// One vessel of so many has a fault, beginning with this one: small fleets have some too, and the
+/// busiest vessels are in order.
+const FORGETFUL: (u64, u64) = (131, 97);
+const FAULTY_SENSOR: (u64, u64) = (211, 140);
+
+/// Vessels in one that have each lack.
 const TYPE_UNKNOWN: f64 = 0.02;
 const NAME_UNKNOWN: f64 = 0.01;
 const NO_TURN_INDICATOR: f64 = 0.35;
@@ -122,15 +125,16 @@ fn vessel(number: u64, types: &WeightedIndex, lanes: &[Lane], random: &mut Split
         length_meters: between(vessel_type.length_meters) as i16,
         draught_meters: (between(vessel_type.draught_meters) * 10.0).round() / 10.0,
         side_step: (random.between(-0.015, 0.015), random.between(-0.03, 0.03)),
-        fault: fault(random.unit()),
+        fault: fault(number),
         voyage: voyage(index, lanes, random),
     }
 }
 
-fn fault(draw: f64) -> Fault {
-    if draw < FORGETFUL {
+fn fault(number: u64) -> Fault {
+    let is_hit = |(every, first)| number % every == first;
+    if is_hit(FORGETFUL) {
         Fault::Forgetful
-    } else if draw < FORGETFUL + FAULTY_SENSOR {
+    } else if is_hit(FAULTY_SENSOR) {
         Fault::FaultySensor
     } else {
         Fault::None

@@ -1,4 +1,5 @@
 //! The data sets as users meet them: files in a directory.
+#![cfg(test)]
 
 mod ais;
 mod directory;
