@@ -268,7 +268,8 @@ impl RelayLoop {
         }
         state.running = true;
         state.report.started = Some(Instant::now());
-        let cell = state.cell;
+        // What the host runs of its own belongs to no cell.
+        let cell = state.cell.filter(|_| state.active);
         drop(state);
         if let Some(id) = cell {
             self.output.started(id);

@@ -25,8 +25,18 @@ const DONE: &str = "done";
 const SHOWN_LINES: usize = 20;
 /// The package evcxr compiles cells in; what a session made of it is its own.
 const CELL_PACKAGE: &str = "ctx";
+/// Keeps cargo from looking for a workspace in the directories above.
+const OWN_WORKSPACE: &str = "\n[workspace]\n";
 /// Names a cell has to mention to need the crate.
-pub const NAMES: [&str; 4] = ["bireme", "Table", "Column", "Show"];
+pub const NAMES: [&str; 7] = [
+    "bireme",
+    "Table",
+    "Column",
+    "Show",
+    "Shown",
+    "RecordBatch",
+    "ArrayRef",
+];
 
 /// Where one version of the crate lives for one compiler.
 #[derive(Debug, Clone)]
@@ -46,17 +56,26 @@ pub struct CompileSettings {
 
 impl CellCrate {
     /// The place for a compiler, told by `rustc -vV`.
-    pub fn new(home: &Path, compiler: &str) -> CellCrate {
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(home: &Path, compiler: &str) -> Result<CellCrate, RustHostError> {
         let mut hasher = DefaultHasher::new();
         compiler.hash(&mut hasher);
         let name = format!("{}-{:016x}", packed::CONTENT, hasher.finish());
         let host = compiler
             .lines()
             .find_map(|line| line.strip_prefix("host: "));
-        CellCrate {
-            root: home.join("rust").join("crate").join(name),
+        let all = home.join("rust").join("crate");
+        make(&all)?;
+        // Cargo knows a crate by its path, so every session must call it by the same one.
+        let all = all
+            .canonicalize()
+            .map_err(|error| RustHostError::io(format!("find {}", all.display()), error))?;
+        Ok(CellCrate {
+            root: all.join(name),
             target: host.unwrap_or_default().to_string(),
-        }
+        })
     }
 
     /// What evcxr is told to depend on.
@@ -121,7 +140,8 @@ impl CellCrate {
     fn unpack(&self) -> Result<(), RustHostError> {
         let source = self.source();
         make(&source)?;
-        write(&source.join("Cargo.toml"), packed::MANIFEST)?;
+        let manifest = format!("{}{OWN_WORKSPACE}", packed::MANIFEST);
+        write(&source.join("Cargo.toml"), &manifest)?;
         for (name, text) in packed::SOURCES {
             let path = source.join("src").join(name);
             if let Some(parent) = path.parent() {
@@ -138,7 +158,8 @@ impl CellCrate {
         make(&package.join("src"))?;
         write_cargo_config(&self.root.join("build"))?;
         write(&package.join("src/lib.rs"), "")?;
-        let manifest = format!("{}\n{}\n", settings.manifest, self.dependency());
+        let dependency = self.dependency();
+        let manifest = format!("{}\n{dependency}\n{OWN_WORKSPACE}", settings.manifest);
         write(&package.join("Cargo.toml"), &manifest)?;
         Ok(package)
     }

@@ -31,7 +31,10 @@ pub struct Evaluations {
 #[derive(Default)]
 struct State {
     waiting: Vec<u64>,
-    running: Option<u64>,
+    /// What the evaluator is at.
+    active: Option<u64>,
+    /// Whether that has been answered already, because it was interrupted.
+    answered: bool,
     interrupted: bool,
     /// The cell host as evcxr knows it; known once evcxr has started.
     cell_host: Option<Arc<Mutex<Child>>>,
@@ -61,7 +64,8 @@ impl Evaluations {
             return false;
         };
         state.waiting.remove(at);
-        state.running = Some(id);
+        state.active = Some(id);
+        state.answered = false;
         state.interrupted = false;
         true
     }
@@ -69,7 +73,7 @@ impl Evaluations {
     /// Whether anything waits or runs.
     pub fn is_busy(&self) -> bool {
         let state = self.lock();
-        state.running.is_some() || !state.waiting.is_empty()
+        state.active.is_some() || !state.waiting.is_empty()
     }
 
     /// Whether the running evaluation was interrupted.
@@ -77,19 +81,14 @@ impl Evaluations {
         self.lock().interrupted
     }
 
-    /// Answers the running evaluation, unless that has been done.
-    pub fn finish(&self, done: HostEvent) {
-        let HostEvent::EvalDone { id, .. } = &done else {
-            return;
-        };
+    /// The evaluator is through; answers the evaluation, unless that has been done.
+    pub fn finish(&self, done: &HostEvent) {
         let mut state = self.lock();
-        let is_open = state.running == Some(*id);
-        if is_open {
-            state.running = None;
-        }
+        let is_open = !std::mem::replace(&mut state.answered, true);
+        state.active = None;
         drop(state);
         if is_open {
-            self.emitter.send(&done);
+            self.emitter.send(done);
         }
     }
 
@@ -107,19 +106,16 @@ impl Evaluations {
     pub fn interrupt(self: &Arc<Self>) {
         let mut state = self.lock();
         let waiting = std::mem::take(&mut state.waiting);
-        let running = state.running;
-        state.interrupted |= running.is_some();
-        let cell_host = state.cell_host.clone();
+        let is_new = state.active.is_some() && !std::mem::replace(&mut state.interrupted, true);
+        let active = state.active;
         drop(state);
         for id in waiting {
             self.emitter.send(&interrupted(id));
         }
-        let Some(id) = running else {
+        let Some(id) = active.filter(|_| is_new) else {
             return;
         };
-        if self.relay.refuse() == Phase::Running {
-            kill(cell_host.as_deref());
-        }
+        self.end_once();
         let this = Arc::clone(self);
         let ender = move || this.end(id);
         if let Err(error) = std::thread::Builder::new().spawn(ender) {
@@ -127,22 +123,40 @@ impl Evaluations {
         }
     }
 
-    /// Ends the compilers of an interrupted evaluation until evcxr gives up, and answers in time.
+    /// Ends what an interrupted evaluation runs, until evcxr gives up, and answers in time.
     fn end(&self, id: u64) {
         let begun = Instant::now();
-        while begun.elapsed() < LOOK_LIMIT && self.relay.phase() != Phase::Idle {
-            if self.relay.phase() == Phase::Compiling {
-                let background = self.lock().background;
-                let spared: Vec<u32> = [self.relay.cell_host(), background]
-                    .into_iter()
-                    .flatten()
-                    .collect();
-                end_builds(&spared);
-            }
+        while begun.elapsed() < LOOK_LIMIT && self.lock().active == Some(id) {
+            self.end_once();
             if begun.elapsed() > ANSWER_LIMIT {
-                self.finish(interrupted(id));
+                self.answer_early(id);
             }
             std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// Ends the compilers, or the cell host when the cell runs already.
+    fn end_once(&self) {
+        let state = self.lock();
+        let (cell_host, background) = (state.cell_host.clone(), state.background);
+        drop(state);
+        match self.relay.refuse() {
+            Phase::Running => kill(cell_host.as_deref()),
+            Phase::Compiling => {
+                let spared = [self.relay.cell_host(), background];
+                let spared: Vec<u32> = spared.into_iter().flatten().collect();
+                end_builds(&spared);
+            }
+            Phase::Idle => {}
+        }
+    }
+
+    fn answer_early(&self, id: u64) {
+        let mut state = self.lock();
+        let is_open = state.active == Some(id) && !std::mem::replace(&mut state.answered, true);
+        drop(state);
+        if is_open {
+            self.emitter.send(&interrupted(id));
         }
     }
 

@@ -132,7 +132,7 @@ impl Evaluator {
         let (outcome, report, sound) = self.attempt(id, code, label);
         let run_ms = report.run.as_millis() as u64;
         let total_ms = begun.elapsed().as_millis() as u64;
-        self.evaluations.finish(HostEvent::EvalDone {
+        self.evaluations.finish(&HostEvent::EvalDone {
             id,
             outcome: outcome.map_or_else(Outcome::Error, |()| Outcome::Ok),
             compile_ms: total_ms.saturating_sub(run_ms),

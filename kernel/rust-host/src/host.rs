@@ -92,18 +92,19 @@ impl Host {
         let notebook_directory = std::env::current_dir()
             .map_err(|error| RustHostError::io("find the working directory", error))?;
         let home = notebook_directory.join(home);
-        let compiler = compiler()?;
         let directory = SessionDirectory::create(&home)?;
         // evcxr reads its settings where the process runs.
         std::env::set_current_dir(directory.path())
             .map_err(|error| RustHostError::io("enter the session's directory", error))?;
+        // Here too, because the directory decides which toolchain rustup takes.
+        let compiler = compiler()?;
         let sink = Arc::clone(emitter);
         let sink = Arc::new(move |event, body: &[u8]| sink.send_with(&event, body));
         let relay = Arc::new(Relay::start(&directory.socket(), sink)?);
         let evaluations = Evaluations::new(Arc::clone(emitter), Arc::clone(&relay));
         let evaluations = Arc::new(evaluations);
         let loader = CrateLoader::new(
-            CellCrate::new(&home, &compiler),
+            CellCrate::new(&home, &compiler)?,
             Arc::clone(emitter),
             Arc::clone(&evaluations),
         );
@@ -262,7 +263,7 @@ impl Reader {
             let text = format!("{QUEUE} requests wait already");
             let error = cell_error::plain("HostError", text, Vec::new());
             let outcome = bireme_px::host_protocol::Outcome::Error(error);
-            self.evaluations.finish(HostEvent::EvalDone {
+            self.evaluations.finish(&HostEvent::EvalDone {
                 id,
                 outcome,
                 compile_ms: 0,

@@ -1,7 +1,7 @@
 //! The private directory of one Rust host: where evcxr compiles, and where the relay listens.
 //!
-//! It is made below `BIREME_HOME`, or in the system's temporary directory when the path has a space (evcxr's commands
-//! are cut at spaces) or is too long for a socket. A lock tells directories in use from those a
+//! It is made below `BIREME_HOME`, or in the system's temporary directory when the path has a space
+//! (evcxr's commands are cut at spaces), is too long for a socket, or lies in a Rust source tree. A lock tells directories in use from those a
 //! killed host left behind, which the next host removes.
 
 use crate::error::RustHostError;
@@ -145,7 +145,11 @@ pub fn toml_string(path: &Path) -> String {
 fn sessions(home: &Path) -> PathBuf {
     let wanted = home.join("rust").join("sessions");
     let text = wanted.to_string_lossy();
-    if text.len() <= PATH_LIMIT && !text.contains(char::is_whitespace) {
+    // In a source tree cargo would take the cells for a part of it.
+    let is_source = home
+        .ancestors()
+        .any(|path| path.join("Cargo.toml").exists());
+    if text.len() <= PATH_LIMIT && !text.contains(char::is_whitespace) && !is_source {
         return wanted;
     }
     let user = nix::unistd::getuid();

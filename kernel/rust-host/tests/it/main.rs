@@ -1,0 +1,393 @@
+//! The real Rust host, evcxr and all. Starting evcxr takes seconds, so each test takes one host through many steps.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in its helpers"
+)]
+
+mod client;
+
+use bireme_px::host_protocol::{
+    Completeness, HostEvent, HostRequest, Outcome, OutputStream, Position,
+};
+use client::Host;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What an interrupt may take until the prompt is back.
+const PROMPT_LIMIT: Duration = Duration::from_millis(500);
+
+/// A home of its own for each test, but for the compiled `bireme` crate: that takes a minute, so it is
+/// kept where the tests are built.
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cell-crate");
+    std::fs::create_dir_all(&kept).unwrap();
+    std::fs::create_dir(home.path().join("rust")).unwrap();
+    std::os::unix::fs::symlink(kept, home.path().join("rust/crate")).unwrap();
+    home
+}
+
+#[test]
+fn cells_compile_run_and_fail_as_they_should() {
+    let home = home();
+    let mut host = Host::start(home.path());
+    variables_and_items_persist(&mut host);
+    values_show_themselves(&mut host);
+    output_is_live_and_whole(&mut host);
+    compiler_errors_are_at_the_users_line(&mut host);
+    failures_name_their_line_and_cost_nothing(&mut host);
+    questions_are_answered(&mut host);
+    let pid = host.pid();
+    assert!(host.close().success());
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    let left = std::fs::read_dir(home.path().join("rust/sessions")).unwrap();
+    assert_eq!(left.count(), 0, "the session's directory is gone");
+}
+
+fn variables_and_items_persist(host: &mut Host) {
+    assert_eq!(
+        host.works("let x = 20; let mut names = vec![\"a\".to_string()];"),
+        ""
+    );
+    assert_eq!(
+        host.works("fn double(n: i32) -> i32 { n * 2 }\nstruct Point { x: i32 }"),
+        ""
+    );
+    assert_eq!(
+        host.works("names.push(\"b\".to_string());\ndouble(x) + 2"),
+        "42"
+    );
+    assert_eq!(host.works("let point = Point { x: 3 };"), "");
+    assert_eq!(host.works("point.x + names.len() as i32"), "5");
+    assert_eq!(host.works("use std::collections::BTreeMap;"), "");
+    assert_eq!(host.works("BTreeMap::from([(1, 2)])"), "{1: 2}");
+    assert_eq!(host.variables(), ["names", "point", "x"]);
+}
+
+fn values_show_themselves(host: &mut Host) {
+    let rich = "struct Rich;\nimpl Rich { pub fn evcxr_display(&self) {\n\
+        println!(\"EVCXR_BEGIN_CONTENT text/html\\n<b>rich</b>\\nEVCXR_END_CONTENT\");\n\
+        println!(\"EVCXR_BEGIN_CONTENT text/plain\\nrich\\nEVCXR_END_CONTENT\"); } }\nRich";
+    let cell = host.eval(rich);
+    let bundle = cell.result().expect("a result");
+    assert_eq!(bundle.data["text/html"], "<b>rich</b>");
+    assert_eq!(bundle.data["text/plain"], "rich");
+    assert!(
+        host.eval("names.clear()").result().is_none(),
+        "a unit value is not shown"
+    );
+    assert!(
+        host.works("Point { x: 1 }")
+            .contains("neither Debug nor evcxr_display")
+    );
+    let many = host.works("vec![1u8; 10_000_000]");
+    assert!(
+        many.len() < 70_000 && many.ends_with('…'),
+        "{} bytes",
+        many.len()
+    );
+}
+
+fn output_is_live_and_whole(host: &mut Host) {
+    let code = "print!(\"half\"); std::thread::sleep(std::time::Duration::from_secs(2)); println!(\" done\");";
+    let id = host.ask(code);
+    let half = host.wait_for(|event| matches!(event, HostEvent::Output { .. }));
+    assert_eq!(half.body, b"half");
+    let rest = host.rest_of(id);
+    assert_eq!(rest.bytes(OutputStream::Stdout), b" done\n");
+    assert!(half.at.elapsed() > Duration::from_millis(1500));
+    let bytes =
+        host.eval("use std::io::Write; std::io::stdout().write_all(b\"\\xff\\x00ok\").unwrap();");
+    assert_eq!(bytes.bytes(OutputStream::Stdout), b"\xff\x00ok");
+    let ordered = host.eval(
+        "println!(\"before\");\n\
+         println!(\"EVCXR_BEGIN_CONTENT text/plain\\nshown\\nEVCXR_END_CONTENT\");\nprintln!(\"after\"); 7",
+    );
+    let kinds: Vec<&str> = ordered
+        .told
+        .iter()
+        .map(|told| match &told.event {
+            HostEvent::Output { .. } => "output",
+            HostEvent::Display { .. } => "display",
+            HostEvent::Result { .. } => "result",
+            _ => "other",
+        })
+        .filter(|kind| *kind != "other")
+        .collect();
+    assert_eq!(kinds, ["output", "display", "output", "result"]);
+    let flood = host.eval("for line in 0..100_000 { println!(\"line {line}\"); }");
+    let text = flood.text(OutputStream::Stdout);
+    assert_eq!(text.lines().count(), 100_000);
+    assert!(flood.told.len() < 2_000, "{} events", flood.told.len());
+    assert_eq!(host.works("x"), "20", "what printed much cost no variable");
+}
+
+fn compiler_errors_are_at_the_users_line(host: &mut Host) {
+    let cell = host.eval("let a = 1;\nlet b = a + nmaes.len();\n");
+    assert!(
+        cell.told
+            .iter()
+            .all(|told| !matches!(told.event, HostEvent::Output { .. }))
+    );
+    let error = cell.error();
+    assert_eq!(error.ename, "CompileError");
+    assert_eq!(
+        error.position,
+        Some(Position {
+            line: 2,
+            column: 13
+        })
+    );
+    let text = error.traceback.join("\n");
+    insta::assert_snapshot!(text, @"");
+    let error = host.fails("1;\nnmaes + 1");
+    assert_eq!(
+        error.position,
+        Some(Position { line: 2, column: 1 }),
+        "{error:?}"
+    );
+    let error = host.fails("let broken = ;");
+    assert_eq!(error.ename, "CompileError");
+    assert_eq!(error.position.unwrap().line, 1, "{error:?}");
+    let error = host.fails("let number: i32 = \"text\";");
+    assert!(error.evalue.contains("mismatched types"), "{error:?}");
+    assert_eq!(host.works("x"), "20");
+}
+
+fn failures_name_their_line_and_cost_nothing(host: &mut Host) {
+    assert_eq!(host.works("fn third(v: &[i32]) -> i32 {\n    v[2]\n}"), "");
+    let cell = host.eval("let kept = 1;\nlet list = vec![1];\nthird(&list)");
+    assert_eq!(cell.bytes(OutputStream::Stderr), b"");
+    let error = cell.error();
+    assert_eq!(error.ename, "Panic");
+    assert!(error.evalue.contains("index out of bounds"), "{error:?}");
+    let text = error.traceback.join("\n");
+    assert!(text.contains("v[2]") && text.contains(":2:5"), "{text}");
+    let error = host.fails("let n: Option<u8> = None;\n  n.unwrap();");
+    assert_eq!(
+        error.position,
+        Some(Position { line: 2, column: 5 }),
+        "{error:?}"
+    );
+    let cell = host.eval("eprintln!(\"careful\");\nlet n: i32 = \"x\".parse()?;");
+    assert_eq!(cell.bytes(OutputStream::Stderr), b"careful\n");
+    let error = cell.error();
+    assert_eq!(
+        (error.ename.as_str(), error.evalue.as_str()),
+        ("Error", "invalid digit found in string")
+    );
+    assert_eq!(host.works("\"5\".parse::<i32>()? + x"), "25");
+    assert_eq!(host.works("point.x"), "3");
+}
+
+fn questions_are_answered(host: &mut Host) {
+    let ask = |host: &mut Host, code: &str| {
+        let code = code.to_string();
+        host.send(&HostRequest::IsComplete { id: 1, code });
+        match host
+            .wait_for(|event| matches!(event, HostEvent::Completeness { .. }))
+            .event
+        {
+            HostEvent::Completeness { status, .. } => status,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask(host, "fn f() {"), Completeness::Incomplete);
+    assert_eq!(ask(host, "x + 1"), Completeness::Complete);
+    let code = "names.pu".to_string();
+    host.send(&HostRequest::Complete {
+        id: 2,
+        cursor: code.len(),
+        code,
+    });
+    let HostEvent::Completions { items, start, .. } = host
+        .wait_for(|event| matches!(event, HostEvent::Completions { .. }))
+        .event
+    else {
+        unreachable!("it was waited for");
+    };
+    assert!(
+        items.iter().any(|item| item.text.starts_with("push")),
+        "{items:?}"
+    );
+    assert_eq!(start, 6);
+    let code = "Vec::with_capacity".to_string();
+    host.send(&HostRequest::Inspect {
+        id: 3,
+        cursor: code.len(),
+        code,
+    });
+    let inspection = host.wait_for(|event| matches!(event, HostEvent::Inspection { .. }));
+    let HostEvent::Inspection {
+        bundle: Some(bundle),
+        ..
+    } = &inspection.event
+    else {
+        panic!("{inspection:?}");
+    };
+    assert!(
+        bundle.data["text/plain"]
+            .as_str()
+            .unwrap()
+            .contains("capacity")
+    );
+}
+
+#[test]
+fn the_prompt_always_comes_back() {
+    let home = home();
+    let mut host = Host::start(home.path());
+    assert_eq!(host.works("let kept = 7; fn one() -> i32 { 1 }"), "");
+    a_compile_is_interrupted(&mut host);
+    a_segfault_and_an_exit_are_told(&mut host);
+    assert_eq!(host.works("let lost = 1;"), "");
+    a_loop_is_interrupted(&mut host);
+    waiting_cells_are_interrupted_too(&mut host);
+}
+
+/// A constant that takes rustc many seconds to compute.
+const SLOW_TO_COMPILE: &str = "#[allow(long_running_const_eval)]\nconst SLOW: u64 = { let mut n = 0u64; \
+    while n < 4_000_000_000 { n += 1; } n };\nprintln!(\"ran {}\", SLOW);";
+
+fn a_compile_is_interrupted(host: &mut Host) {
+    let id = host.ask(SLOW_TO_COMPILE);
+    let compiles = || compiles_a_cell(host.pid());
+    let begun = Instant::now();
+    while !compiles() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "rustc was never started"
+        );
+        std::thread::yield_now();
+    }
+    let asked = Instant::now();
+    host.interrupt();
+    let cell = host.rest_of(id);
+    assert!(asked.elapsed() < PROMPT_LIMIT, "{:?}", asked.elapsed());
+    let error = cell.error();
+    assert_eq!(error.ename, "Interrupted");
+    assert!(error.lost_variables.is_empty(), "{error:?}");
+    let cell = host.eval("kept + one()");
+    assert_eq!(cell.outcome, Outcome::Ok, "{cell:?}");
+    assert_eq!(cell.result().unwrap().data["text/plain"], "8");
+    assert_eq!(
+        cell.text(OutputStream::Stdout),
+        "",
+        "the interrupted cell never ran"
+    );
+}
+
+fn a_segfault_and_an_exit_are_told(host: &mut Host) {
+    let cell = host
+        .eval("println!(\"last words\"); unsafe { std::ptr::null_mut::<u8>().write_volatile(1) }");
+    assert_eq!(cell.text(OutputStream::Stdout), "last words\n");
+    let error = cell.error();
+    assert_eq!(error.ename, "Crashed");
+    assert!(error.evalue.contains("SIG"), "{error:?}");
+    assert_eq!(error.lost_variables, ["kept"]);
+    assert_eq!(host.works("one()"), "1", "items are still there");
+    let error = host.fails("std::process::exit(3)");
+    assert_eq!(
+        (error.ename.as_str(), error.lost_variables.len()),
+        ("Exited", 0)
+    );
+    assert!(error.evalue.contains("exit status 3"), "{error:?}");
+}
+
+fn a_loop_is_interrupted(host: &mut Host) {
+    let id = host.ask("println!(\"looping\"); loop {}");
+    host.wait_for(|event| matches!(event, HostEvent::Output { .. }));
+    let asked = Instant::now();
+    host.interrupt();
+    let cell = host.rest_of(id);
+    assert!(asked.elapsed() < PROMPT_LIMIT, "{:?}", asked.elapsed());
+    let error = cell.error();
+    assert_eq!(error.ename, "Interrupted");
+    assert_eq!(error.lost_variables, ["lost"]);
+    assert_eq!(host.works("one() + 1"), "2");
+}
+
+fn waiting_cells_are_interrupted_too(host: &mut Host) {
+    let first = host.ask("loop {}");
+    let second = host.ask("println!(\"never\");");
+    host.wait_for(|event| matches!(event, HostEvent::Started { .. }));
+    host.interrupt();
+    let asked = Instant::now();
+    let mut open = vec![first, second];
+    while !open.is_empty() {
+        let told = host.next();
+        assert!(!matches!(told.event, HostEvent::Output { .. }), "{told:?}");
+        if let HostEvent::EvalDone { id, .. } = told.event {
+            open.retain(|one| *one != id);
+        }
+    }
+    assert!(asked.elapsed() < PROMPT_LIMIT, "{:?}", asked.elapsed());
+    assert_eq!(host.works("one()"), "1");
+}
+
+/// Whether a compiler of a cell runs below a process.
+fn compiles_a_cell(ancestor: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{ancestor}/task")) else {
+        return false;
+    };
+    threads.flatten().any(|thread| {
+        let children = std::fs::read_to_string(thread.path().join("children"));
+        numbers(&children.unwrap_or_default())
+            .into_iter()
+            .any(|process| {
+                let command = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+                let command = String::from_utf8_lossy(&command).into_owned();
+                command.contains("rustc\0--crate-name\0ctx\0") || compiles_a_cell(process)
+            })
+    })
+}
+
+fn numbers(text: &str) -> Vec<u32> {
+    text.split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
+}
+
+#[test]
+fn tables_of_the_bireme_crate_show_themselves() {
+    let home = home();
+    let mut host = Host::start(home.path());
+    assert_eq!(
+        host.works("1 + 1"),
+        "2",
+        "a plain cell does not wait for the crate"
+    );
+    let cell = host.eval("let table = Table::new([Column::new(\"n\", vec![1, 2, 3])])?;\ntable");
+    assert_eq!(cell.outcome, Outcome::Ok, "{cell:?}");
+    let bundle = cell.result().expect("a result");
+    insta::assert_snapshot!(bundle.data["text/plain"].as_str().unwrap(), @"");
+    assert!(
+        bundle.data["text/html"]
+            .as_str()
+            .unwrap()
+            .contains("<table>")
+    );
+    assert_eq!(host.works("table.num_rows()"), "3");
+    let cell = host.eval("table.head(1).display(); println!(\"after\");");
+    assert!(matches!(
+        cell.told
+            .iter()
+            .find(|told| !matches!(told.event, HostEvent::Started { .. }))
+            .unwrap()
+            .event,
+        HostEvent::Display { .. }
+    ));
+    let mut again = Host::start(home.path());
+    let begun = Instant::now();
+    assert_eq!(
+        again.works("Table::new([Column::new(\"a\", [1])])?.num_columns()"),
+        "1"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "the crate was compiled again"
+    );
+}
