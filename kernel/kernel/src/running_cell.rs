@@ -125,14 +125,18 @@ impl RunningCell {
         self.is_in_rust.store(true, Ordering::Release);
         let outcome = self.state.rust.evaluate(&code).await;
         self.is_in_rust.store(false, Ordering::Release);
-        outcome.map_err(|error| {
+        let value = outcome.map_err(|error| {
             let fault = Fault::new(ErrorCode::ExecutionError, error.evalue.clone());
             *self
                 .rust_failure
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner) = Some(error);
             fault
-        })
+        })?;
+        if let Some(value) = value {
+            self.note_shown(&MimeBundle::plain(value));
+        }
+        Ok(())
     }
 
     fn note_shown(&self, bundle: &MimeBundle) {

@@ -41,10 +41,17 @@ impl SessionSettings {
 
     /// Sets a value here; with `None` it is again what it was without the session.
     pub(crate) fn change(&self, key: &str, value: Option<&str>) -> Result<(), Fault> {
+        let setting = bireme_settings::find(key).ok_or_else(|| {
+            Fault::new(
+                ErrorCode::InvalidArgument,
+                format!("set {key:?}: there is no such setting"),
+            )
+            .with_hint("%config lists them all")
+        })?;
         let mut state = self.lock();
         let (value, source) = match value {
             Some(value) => (value, Source::Session),
-            None => (self.base.get(key), self.base.source(key)),
+            None => (self.base.get(setting.key), self.base.source(setting.key)),
         };
         state
             .current

@@ -36,7 +36,7 @@ pub(crate) struct UninstallArguments {
 }
 
 impl InstallArguments {
-    pub(crate) fn run(self, _context: &Context) -> Result<ExitCode, CliError> {
+    pub(crate) fn run(self) -> Result<ExitCode, CliError> {
         let directory = kernelspec::install(&self.location.find()?, &Context::program()?)?;
         terminal::note(&format!(
             "installed the kernelspec in {}",

@@ -17,8 +17,6 @@ use tokio::task::JoinSet;
 const WORKERS: usize = 2;
 /// Rarely used: files and the history have threads of their own.
 const BLOCKING_THREADS_MAX: usize = 4;
-/// Rendering wide plans recurses; the default is more than twice this.
-const STACK_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct KernelArguments {
@@ -57,7 +55,6 @@ fn runtime() -> Result<Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
         .map_err(|source| CliError::io("start the runtime", source))

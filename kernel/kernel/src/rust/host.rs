@@ -7,8 +7,8 @@ use bireme_px::frame::{self, FrameDecoder};
 use bireme_px::host_protocol::HostRequest;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -30,7 +30,7 @@ pub(crate) struct RustHost {
     next_id: AtomicU64,
     kill: CancellationToken,
     /// Read and write the pipes and wait for the process; the last ends when it has ended.
-    tasks: tokio::sync::Mutex<JoinSet<()>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl RustHost {
@@ -54,7 +54,7 @@ impl RustHost {
             routes,
             next_id: AtomicU64::new(1),
             kill,
-            tasks: tokio::sync::Mutex::new(tasks),
+            tasks: Mutex::new(tasks),
         })
     }
 
@@ -76,7 +76,10 @@ impl RustHost {
     /// Ends the process: asks first, for a moment.
     pub(crate) async fn end(&self) {
         let asked = self.requests.try_send(HostRequest::Shutdown).is_ok();
-        let mut tasks = self.tasks.lock().await;
+        let mut tasks = {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *tasks)
+        };
         let ended = async { while tasks.join_next().await.is_some() {} };
         if !asked || tokio::time::timeout(END_GRACE, ended).await.is_err() {
             self.kill.cancel();

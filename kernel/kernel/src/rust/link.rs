@@ -84,8 +84,11 @@ impl RustLink {
         }
     }
 
-    /// Runs Rust code; its outputs go to the cell it is part of.
-    pub(crate) async fn evaluate(self: &Arc<Self>, code: &RustCode<'_>) -> Result<(), CellError> {
+    /// Runs Rust code; its outputs go to the cell it is part of. Gives the plain text of its value.
+    pub(crate) async fn evaluate(
+        self: &Arc<Self>,
+        code: &RustCode<'_>,
+    ) -> Result<Option<String>, CellError> {
         let cancellation = code.context.cancellation();
         let turn = cancellation.run_until_cancelled(self.turns.acquire()).await;
         let Some(Ok(_turn)) = turn else {

@@ -52,6 +52,8 @@ struct Cell {
     end: Option<oneshot::Sender<Outcome>>,
     /// A cell of our own, such as that of parameters, shows nothing.
     is_quiet: bool,
+    /// The plain text of its value.
+    value: Option<String>,
 }
 
 impl Routes {
@@ -84,6 +86,7 @@ impl Routes {
             context,
             end: Some(end_tx),
             is_quiet,
+            value: None,
         });
         end
     }
@@ -94,6 +97,18 @@ impl Routes {
             .cell
             .as_ref()
             .is_some_and(|cell| cell.end.is_some())
+    }
+
+    /// The plain text of the last cell's value, once.
+    pub(crate) fn take_value(&self) -> Option<String> {
+        self.lock().cell.as_mut()?.value.take()
+    }
+
+    fn keep_value(&self, id: u64, value: Option<&str>) {
+        let mut state = self.lock();
+        if let Some(cell) = state.cell.as_mut().filter(|cell| cell.id == id) {
+            cell.value = value.map(str::to_owned);
+        }
     }
 
     /// Waits for the answer to a question; `None` when too many wait already.
@@ -139,10 +154,11 @@ impl Routes {
             } => {
                 self.with_cell(None, |context| show(context, bundle, display_id, update));
             }
-            HostEvent::Result { id, bundle } => self.with_cell(Some(id), |context| {
+            HostEvent::Result { id, bundle } => {
                 let (data, metadata) = bundles::from_rust(bundle);
-                context.execute_result(data, metadata);
-            }),
+                self.keep_value(id, data.plain_text());
+                self.with_cell(Some(id), |context| context.execute_result(data, metadata));
+            }
             HostEvent::EvalDone { id, outcome, .. } => self.end(id, outcome),
             HostEvent::Completions { id, .. }
             | HostEvent::Inspection { id, .. }

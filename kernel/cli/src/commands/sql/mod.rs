@@ -85,15 +85,16 @@ impl SqlArguments {
         };
         let program = Context::program()?;
         Context::block_on(async {
+            let attaching = attach_or_start(&home, &program, &settings, &request);
+            let session = unless_interrupted(async { Ok(attaching.await?) }).await?;
+            let run = StatementRun {
+                session: &session,
+                settings: &settings,
+                format: self.format,
+                limit: self.limit,
+                timeout: self.timeout,
+            };
             let work = async {
-                let session = attach_or_start(&home, &program, &settings, &request).await?;
-                let run = StatementRun {
-                    session: &session,
-                    settings: &settings,
-                    format: self.format,
-                    limit: self.limit,
-                    timeout: self.timeout,
-                };
                 for (index, statement) in statements.iter().enumerate() {
                     run.run(statement, index)
                         .await
@@ -105,20 +106,12 @@ impl SqlArguments {
                             other => other,
                         })?;
                 }
-                Ok::<_, CliError>(session)
+                Ok(ExitCode::SUCCESS)
             };
-            let outcome = tokio::select! {
-                outcome = work => outcome.map(Some),
-                _ = tokio::signal::ctrl_c() => Ok(None),
-            };
-            match outcome? {
-                Some(_) => Ok(ExitCode::SUCCESS),
-                None => {
-                    // Dropping the work has asked for the cancel; it needs a moment to leave.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    Err(CliError::Interrupted)
-                }
-            }
+            let ended = unless_interrupted(work).await;
+            // A query that was dropped is cancelled on the engines before this process ends.
+            session.cluster().settle().await;
+            ended
         })
     }
 
@@ -158,6 +151,17 @@ impl SqlArguments {
             ));
         }
         Ok(())
+    }
+}
+
+/// Does some work until Ctrl-C.
+async fn unless_interrupted<T>(
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
     }
 }
 

@@ -1,0 +1,168 @@
+//! A Rust host for tests: speaks the protocol of the real one, and does what the first word of a
+//! cell says instead of compiling it. Started as `scripted_host host --home DIR`.
+
+use bireme_px::frame;
+use bireme_px::host_protocol::{
+    Bundle, CellError, Completeness, CompletionItem, HostEvent, HostRequest, Outcome, OutputStream,
+    Variable,
+};
+use std::io::Write;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (requests_tx, requests) = channel();
+    std::thread::spawn(move || read(&requests_tx));
+    send(
+        &HostEvent::Ready {
+            rustc: "rustc 1.99.0 (scripted)".into(),
+            start_ms: 1,
+        },
+        b"",
+    )?;
+    let mut codes = Vec::new();
+    while let Ok(request) = requests.recv() {
+        match request {
+            HostRequest::Eval { id, code, .. } => {
+                let outcome = eval(id, code.trim(), &codes, &requests)?;
+                codes.push(code.trim().to_owned());
+                send(
+                    &HostEvent::EvalDone {
+                        id,
+                        outcome,
+                        compile_ms: 1,
+                        run_ms: 1,
+                    },
+                    b"",
+                )?;
+            }
+            HostRequest::Complete { id, cursor, .. } => {
+                let item = CompletionItem {
+                    text: "push".into(),
+                    kind: "function".into(),
+                    label: "fn push".into(),
+                };
+                let items = vec![item];
+                send(
+                    &HostEvent::Completions {
+                        id,
+                        start: cursor,
+                        end: cursor,
+                        items,
+                        busy: false,
+                    },
+                    b"",
+                )?;
+            }
+            HostRequest::Inspect { id, .. } => {
+                send(
+                    &HostEvent::Inspection {
+                        id,
+                        bundle: Some(text("documentation")),
+                    },
+                    b"",
+                )?;
+            }
+            HostRequest::IsComplete { id, .. } => {
+                let status = Completeness::Incomplete;
+                send(
+                    &HostEvent::Completeness {
+                        id,
+                        status,
+                        indent: "  ".into(),
+                    },
+                    b"",
+                )?;
+            }
+            HostRequest::Variables { id } => {
+                let variables = vec![Variable {
+                    name: "known".into(),
+                    type_name: "i32".into(),
+                }];
+                send(&HostEvent::Variables { id, variables }, b"")?;
+            }
+            HostRequest::Interrupt => {}
+            HostRequest::Shutdown => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+fn read(requests: &Sender<HostRequest>) {
+    let mut stdin = std::io::stdin();
+    while let Ok(Some(frame)) = frame::read_frame(&mut stdin) {
+        if requests.send(frame.message).is_err() {
+            return;
+        }
+    }
+}
+
+/// Does what a cell says.
+fn eval(
+    id: u64,
+    code: &str,
+    codes: &[String],
+    requests: &Receiver<HostRequest>,
+) -> Result<Outcome, Box<dyn std::error::Error>> {
+    let (word, rest) = code.split_once(' ').unwrap_or((code, ""));
+    match word {
+        "print" => print(id, rest)?,
+        // What it was given so far.
+        "codes" => print(id, &codes.join("|"))?,
+        "value" => send(
+            &HostEvent::Result {
+                id,
+                bundle: text(rest),
+            },
+            b"",
+        )?,
+        "fail" => {
+            return Ok(Outcome::Error(CellError {
+                ename: "Panic".into(),
+                evalue: rest.into(),
+                traceback: vec![format!("Panic: {rest}")],
+                position: None,
+                lost_variables: Vec::new(),
+            }));
+        }
+        "die" => std::process::abort(),
+        "stuck" => loop {
+            print(id, "stuck")?;
+            std::thread::park();
+        },
+        // Runs until it is interrupted.
+        "wait" => {
+            print(id, "waiting")?;
+            while !matches!(requests.recv()?, HostRequest::Interrupt) {}
+            return Ok(Outcome::Error(CellError {
+                ename: "Interrupted".into(),
+                evalue: "the cell was interrupted".into(),
+                traceback: vec!["Interrupted".into()],
+                position: None,
+                lost_variables: Vec::new(),
+            }));
+        }
+        _ => {}
+    }
+    Ok(Outcome::Ok)
+}
+
+fn print(id: u64, words: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let event = HostEvent::Output {
+        id: Some(id),
+        stream: OutputStream::Stdout,
+    };
+    send(&event, format!("{words}\n").as_bytes())
+}
+
+fn text(words: &str) -> Bundle {
+    let mut bundle = Bundle::default();
+    bundle.data.insert("text/plain".into(), words.into());
+    bundle
+}
+
+fn send(event: &HostEvent, body: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&frame::encode(event, body)?)?;
+    stdout.flush()?;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! What cells ask for reaches who does it, in order, and every failure is told once.
+
+use crate::notebook::Place;
+
+#[tokio::test]
+async fn magics_and_rust_of_one_cell_run_in_order() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    let ran = notebook
+        .run("%param year = 2024\nprint one\n%param year\nvalue two")
+        .await;
+    assert_eq!(ran.printed(), "one\n");
+    assert_eq!(ran.shown(), ["year = 2024", "two"]);
+    assert!(ran.end.reply.error.is_none());
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn rust_is_told_each_parameter_once_and_again_after_a_restart() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    notebook.run("%param year = 2024").await;
+    let told = "let year: i64 = 2024;";
+    assert_eq!(notebook.run("codes").await.printed(), format!("{told}\n"));
+    assert_eq!(
+        notebook.run("codes").await.printed(),
+        format!("{told}|codes\n")
+    );
+    notebook.run("%restart").await;
+    assert_eq!(notebook.run("codes").await.printed(), format!("{told}\n"));
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn a_mistyped_magic_is_shown_with_its_place_and_nothing_runs() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    let ran = notebook.run("print one\n%parm x = 1").await;
+    assert_eq!(ran.printed(), "");
+    let error = ran.failure();
+    assert_eq!(error.ename, "InvalidArgument");
+    let traceback = error.traceback.join("\n");
+    assert!(traceback.contains("cell:2:1"), "{traceback}");
+    assert!(traceback.contains("did you mean %param?"), "{traceback}");
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn sql_without_a_cluster_that_starts_says_what_failed() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    let error = notebook.run("%%sql\nSELECT 1").await.failure();
+    assert_eq!(error.ename, "Unavailable");
+    assert!(
+        error.traceback.join("\n").contains("no-such-program"),
+        "{error:?}"
+    );
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn a_failure_of_rust_is_told_whole_also_through_a_magic() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    for cell in ["fail boom", "%%time\nfail boom"] {
+        let ran = notebook.run(cell).await;
+        let error = ran.failure();
+        assert_eq!(
+            (error.ename.as_str(), error.evalue.as_str()),
+            ("Panic", "boom"),
+            "{cell}"
+        );
+        assert_eq!(error.traceback, ["Panic: boom"]);
+    }
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn help_goes_to_the_pager() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    let ran = notebook.run("%%sql?").await;
+    assert_eq!(ran.end.reply.payload.len(), 1);
+    assert_eq!(ran.end.reply.payload[0]["source"], "page");
+    let error = notebook.run("?nothing_has_this_name").await.failure();
+    assert_eq!(
+        error.ename, "Unavailable",
+        "asking about a table needs a cluster"
+    );
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn settings_of_the_session_are_set_and_taken_back() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    let ran = notebook.run("%config display.rows 20").await;
+    assert_eq!(ran.shown(), ["display.rows = 20 (was 10)"]);
+    let ran = notebook.run("%config --reset display.rows").await;
+    assert_eq!(ran.shown(), ["display.rows = 10 (was 20)"]);
+    notebook.close().await;
+}

@@ -1,0 +1,73 @@
+//! Completion, documentation and completeness, with and without a Rust host.
+
+use crate::notebook::{Place, until_printed};
+use bireme_jupyter::wire::IsCompleteReply;
+
+#[tokio::test]
+async fn magics_and_sql_complete_while_a_cell_runs() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    let mut waiting = notebook.start("wait").await;
+    until_printed(&mut waiting, "waiting").await;
+    let magics = notebook.front_end.complete("%par", 4).await.unwrap();
+    assert!(
+        magics.matches.iter().any(|text| text.contains("param")),
+        "{magics:?}"
+    );
+    let sql = notebook.front_end.complete("%%sql\nSEL", 9).await.unwrap();
+    assert!(sql.matches.iter().any(|text| text == "SELECT"), "{sql:?}");
+    let rust = notebook.front_end.complete("v.pu", 4).await.unwrap();
+    assert!(rust.matches.is_empty(), "a busy compiler is not waited for");
+    notebook.front_end.interrupt().await.unwrap();
+    waiting.collect().await.unwrap();
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn rust_completes_and_documents_once_it_is_up() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    assert!(
+        notebook
+            .front_end
+            .complete("v.", 2)
+            .await
+            .unwrap()
+            .matches
+            .is_empty()
+    );
+    notebook.run("print one").await;
+    let completed = notebook.front_end.complete("é.", 2).await.unwrap();
+    assert_eq!(
+        (completed.matches, completed.cursor_start),
+        (vec!["push".to_owned()], 2)
+    );
+    let inspected = notebook.front_end.inspect("v.push", 6).await.unwrap();
+    assert_eq!(inspected.data.plain_text(), Some("documentation"));
+    let info = notebook.front_end.kernel_info().await.unwrap();
+    assert_eq!(
+        (
+            info.language_info.name.as_str(),
+            info.language_info.version.as_str()
+        ),
+        ("rust", "1.99.0")
+    );
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn completeness_needs_no_compiler() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    let judged = async |code: &str| notebook.front_end.is_complete(code).await.unwrap();
+    assert_eq!(judged("%%sql\nSELECT 1;").await, IsCompleteReply::Complete);
+    assert_eq!(judged("1 + 1").await, IsCompleteReply::Complete);
+    assert_eq!(
+        judged("let x = (1,").await,
+        IsCompleteReply::Incomplete {
+            indent: "    ".into()
+        }
+    );
+    assert_eq!(judged("%nosuch").await, IsCompleteReply::Invalid);
+    notebook.close().await;
+}

@@ -1,0 +1,7 @@
+//! The kernel over real sockets, without a cluster and with a scripted Rust host.
+
+mod cells;
+mod editor;
+mod history;
+mod notebook;
+mod rust_life;

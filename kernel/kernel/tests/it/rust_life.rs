@@ -1,0 +1,66 @@
+//! The Rust host comes when it is needed, ends with its kernel, and its death costs one cell.
+
+use crate::notebook::{Place, until_printed};
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn an_interrupt_stops_the_cell_and_keeps_rust() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    notebook.run("print one").await;
+    let mut waiting = notebook.start("wait").await;
+    until_printed(&mut waiting, "waiting").await;
+    let interrupted_at = Instant::now();
+    notebook.front_end.interrupt().await.unwrap();
+    let (_, end) = waiting.collect().await.unwrap();
+    assert!(interrupted_at.elapsed() < Duration::from_millis(500));
+    assert_eq!(end.reply.error.unwrap().ename, "Interrupted");
+    assert_eq!(notebook.run("codes").await.printed(), "print one|wait\n");
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn a_cell_that_does_not_stop_takes_rust_with_it() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    let mut stuck = notebook.start("stuck").await;
+    until_printed(&mut stuck, "stuck").await;
+    notebook.front_end.interrupt().await.unwrap();
+    let (_, end) = stuck.collect().await.unwrap();
+    let error = end.reply.error.unwrap();
+    assert_eq!(error.ename, "Interrupted");
+    assert!(
+        error.evalue.contains("variables are gone"),
+        "{}",
+        error.evalue
+    );
+    assert_eq!(notebook.run("codes").await.printed(), "\n");
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn a_host_that_dies_fails_its_cell_and_the_next_one_starts_another() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    notebook.run("%param year = 2024").await;
+    let error = notebook.run("die").await.failure();
+    assert_eq!(error.ename, "HostError");
+    assert_eq!(
+        notebook.run("codes").await.printed(),
+        "let year: i64 = 2024;\n"
+    );
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn rust_that_is_turned_off_says_how_to_turn_it_on() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    notebook.run("%config rust.start off").await;
+    let error = notebook.run("print one").await.failure();
+    assert!(
+        error.traceback.join("\n").contains("rust.start auto"),
+        "{error:?}"
+    );
+    notebook.close().await;
+}

@@ -1,0 +1,57 @@
+"""nbclient runs notebooks with the kernel: outputs, stopping at a failure, views over a restart."""
+
+import nbclient
+import nbformat
+import pytest
+from nbclient.exceptions import CellExecutionError
+
+from bireme_kernel import bireme_kernel  # noqa: F401 (fixture)
+from jupyter_kernels import install_kernel, jupyter_home  # noqa: F401
+
+CELL_SECONDS = 300
+
+
+def run(cells, kernel, **options):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = nbclient.NotebookClient(notebook, kernel_name=kernel, timeout=CELL_SECONDS, **options)
+    try:
+        client.execute()
+    finally:
+        nbformat.validate(notebook)
+    return notebook.cells
+
+
+def plain(cell):
+    return "\n".join(
+        output["data"]["text/plain"]
+        for output in cell.outputs
+        if output["output_type"] in ("display_data", "execute_result")
+    )
+
+
+def test_sql_cells_give_tables_and_views_last(bireme_kernel):
+    cells = run(
+        [
+            "%param most = 3",
+            "%%sql numbers --lazy\nSELECT value AS n FROM generate_series(1, $most)",
+            "%%sql\nSELECT sum(n) AS total FROM numbers",
+        ],
+        bireme_kernel,
+    )
+    assert "total" in plain(cells[2]) and "6" in plain(cells[2]), plain(cells[2])
+    assert [cell.execution_count for cell in cells] == [1, 2, 3]
+
+
+def test_a_failing_cell_stops_the_notebook(bireme_kernel):
+    cells = ["%%sql\nSELECT 1 AS one", "%%sql\nSELECT * FROM nowhere", "%%sql\nSELECT 2 AS two"]
+    with pytest.raises(CellExecutionError) as raised:
+        run(cells, bireme_kernel)
+    assert raised.value.ename == "SqlPlanError"
+    assert "nowhere" in raised.value.evalue
+
+
+def test_views_outlive_the_kernel(bireme_kernel, monkeypatch):
+    monkeypatch.setenv("BIREME_SESSION", "kept")
+    run(["%%sql numbers --lazy\nSELECT 7 AS n"], bireme_kernel)
+    cells = run(["%%sql\nSELECT n FROM numbers"], bireme_kernel)
+    assert "7" in plain(cells[0])
