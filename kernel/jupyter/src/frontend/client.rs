@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::channel::{Reader, Sender, connect, next_message};
 use super::execution::Execution;
-use super::routes::{From, Routes};
+use super::routes::{Origin, Routes};
 use crate::connection_file::{Channel, ConnectionFile};
 use crate::error::{JupyterError, Result};
 use crate::session::Session;
@@ -66,10 +66,10 @@ impl Frontend {
                 welcome_tx,
             )
         };
-        readers.spawn(read(From::IoPub, iopub_reader, Some(welcome_tx)));
-        readers.spawn(read(From::Reply, shell_reader, None));
-        readers.spawn(read(From::Reply, control_reader, None));
-        readers.spawn(read(From::Stdin, stdin_reader, None));
+        readers.spawn(read(Origin::IoPub, iopub_reader, Some(welcome_tx)));
+        readers.spawn(read(Origin::Reply, shell_reader, None));
+        readers.spawn(read(Origin::Reply, control_reader, None));
+        readers.spawn(read(Origin::Stdin, stdin_reader, None));
         iopub.send(&[Bytes::from_static(&[1])]).await?;
         match timeout_at(until, welcome_rx).await {
             Ok(Ok(())) => {}
@@ -193,7 +193,7 @@ impl Frontend {
         channel.send(&frames).await?;
         let replying = async {
             while let Some((from, message)) = route.next().await {
-                if from == From::Reply {
+                if from == Origin::Reply {
                     return Some(message);
                 }
             }
@@ -230,7 +230,7 @@ pub(super) fn msg_id(frames: &[Bytes]) -> String {
 async fn follow(
     routes: Routes,
     session: Arc<Session>,
-    from: From,
+    from: Origin,
     mut reader: Reader,
     mut welcome_tx: Option<oneshot::Sender<()>>,
 ) {

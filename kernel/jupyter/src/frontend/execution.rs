@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::channel::Sender;
-use super::routes::{From, Route};
+use super::routes::{Origin, Route};
 use crate::error::{JupyterError, Result};
 use crate::session::Session;
 use crate::wire::{
@@ -75,13 +75,13 @@ impl Execution {
                 return Err(JupyterError::Closed { channel: "shell" });
             };
             match from {
-                From::Reply => self.end = Some(read_end(&message)),
-                From::Stdin => {
+                Origin::Reply => self.end = Some(read_end(&message)),
+                Origin::Stdin => {
                     let content = message.content_as().unwrap_or_default();
                     self.question = Some(message);
                     return Ok(Some(FrontendMessage::InputRequest(content)));
                 }
-                From::IoPub => match read_output(message) {
+                Origin::IoPub => match read_output(message) {
                     Output::Message(message) => return Ok(Some(message)),
                     Output::Status(ExecutionState::Idle) => self.is_idle = true,
                     Output::Status(_) => {}

@@ -12,7 +12,7 @@ const MESSAGES_MAX: usize = 1024;
 
 /// The channel a message came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Origin {
     /// Shell or control.
     Reply,
     /// IOPub.
@@ -21,17 +21,20 @@ pub(super) enum From {
     Stdin,
 }
 
-/// Requests in progress by message id.
+/// The calls that wait, by the message id of their request.
+type Waiting = HashMap<String, mpsc::Sender<(Origin, Incoming)>>;
+
+/// Requests in progress.
 #[derive(Clone, Default)]
 pub(super) struct Routes {
-    waiting: Arc<Mutex<HashMap<String, mpsc::Sender<(From, Incoming)>>>>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 /// The answers to one request, until it is dropped.
 pub(super) struct Route {
     routes: Routes,
     msg_id: String,
-    messages: mpsc::Receiver<(From, Incoming)>,
+    messages: mpsc::Receiver<(Origin, Incoming)>,
 }
 
 impl Routes {
@@ -47,7 +50,7 @@ impl Routes {
     }
 
     /// Hands a message to the call that waits for it.
-    pub(super) async fn deliver(&self, from: From, message: Incoming) {
+    pub(super) async fn deliver(&self, from: Origin, message: Incoming) {
         let messages_tx = self.lock().get(&message.parent_header.msg_id).cloned();
         if let Some(messages_tx) = messages_tx {
             // The call may end at any time; then its messages are of no interest.
@@ -60,14 +63,14 @@ impl Routes {
         self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<(From, Incoming)>>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Route {
     /// The next message, or `None` once the kernel is gone.
-    pub(super) async fn next(&mut self) -> Option<(From, Incoming)> {
+    pub(super) async fn next(&mut self) -> Option<(Origin, Incoming)> {
         self.messages.recv().await
     }
 }

@@ -55,7 +55,9 @@ impl Publisher {
         if bytes.is_empty() {
             return;
         }
-        let is_new = self.lock().lanes.text(Instant::now(), parent, name, bytes);
+        let mut state = self.lock();
+        let is_new = state.lanes.text(Instant::now(), parent, name, bytes);
+        drop(state);
         if is_new {
             self.text_arrived.notify_one();
         }
@@ -84,8 +86,8 @@ impl Publisher {
         let frames = self
             .session
             .message_with(&topic, msg_type, parent, content, metadata, buffers);
-        let now = Instant::now();
         let mut state = self.lock();
+        let now = Instant::now();
         state.lanes.message(now, parent, frames);
         self.send_now(&mut state, now);
     }
@@ -100,8 +102,8 @@ impl Publisher {
 
     /// Resolves when everything that the request sent so far has left.
     pub(crate) fn flush(&self, parent: &Arc<Parent>) -> oneshot::Receiver<()> {
-        let now = Instant::now();
         let mut state = self.lock();
+        let now = Instant::now();
         let passed_rx = state.lanes.barrier(now, parent);
         self.send_now(&mut state, now);
         passed_rx
@@ -109,8 +111,8 @@ impl Publisher {
 
     /// Drops the text of a request that cannot leave at once, with a note.
     pub(crate) fn cut(&self, parent: &Parent) {
-        let now = Instant::now();
         let mut state = self.lock();
+        let now = Instant::now();
         state.lanes.cut(parent);
         self.send_now(&mut state, now);
     }
@@ -119,13 +121,14 @@ impl Publisher {
     pub(crate) async fn run_timer(&self) {
         loop {
             let arrived = self.text_arrived.notified();
-            let now = Instant::now();
             let wake = {
                 let mut state = self.lock();
+                let now = Instant::now();
                 self.send_ready(&mut state, now);
                 state.lanes.next_wake(now)
             };
-            let sleep = wake.map_or(TIMER_SLEEP_MAX, |wake| wake.saturating_duration_since(now));
+            let wait = |wake: Instant| wake.saturating_duration_since(Instant::now());
+            let sleep = wake.map_or(TIMER_SLEEP_MAX, wait);
             // At least a millisecond, so that rounding can never make this spin.
             let sleep = sleep.clamp(Duration::from_millis(1), TIMER_SLEEP_MAX);
             // Both a wake-up and the end of the sleep lead to a new look.

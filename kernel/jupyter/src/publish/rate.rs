@@ -99,7 +99,7 @@ impl Bucket {
     fn refill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.refilled).as_secs_f64();
         self.level = (self.level + elapsed * self.per_second).min(self.capacity);
-        self.refilled = now;
+        self.refilled = self.refilled.max(now);
     }
 
     fn wait_for(&self, amount: f64) -> Duration {
@@ -119,4 +119,35 @@ impl Bucket {
 )]
 fn to_count(level: f64) -> usize {
     level.max(0.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_second_holds_more_than_the_limit() {
+        let limits = StreamLimits::default();
+        let start = Instant::now();
+        let mut rate = Rate::new(limits, start);
+        let mut sent = Vec::new();
+        for millisecond in 0..5_000 {
+            let now = start + Duration::from_millis(millisecond);
+            rate.refill(now);
+            if rate.ready_at(40_000, false, now) <= now {
+                rate.take(40_000);
+                sent.push(now);
+            }
+            // A clock read before the lock was taken may be older than the last one.
+            rate.refill(now - Duration::from_millis(millisecond.min(3)));
+        }
+        for first in &sent {
+            let second = sent
+                .iter()
+                .filter(|at| (*first..*first + Duration::from_secs(1)).contains(at));
+            let messages = second.count();
+            assert!(messages <= 20 && messages * 40_000 <= 900_000, "{messages}");
+        }
+        assert!(sent.len() > 70, "the limit is also used: {}", sent.len());
+    }
 }
