@@ -125,7 +125,10 @@ async fn put_down(
     store_thread: JoinHandle<()>,
 ) {
     followers.close();
-    if tokio::time::timeout(END_DEADLINE, followers.wait()).await.is_err() {
+    if tokio::time::timeout(END_DEADLINE, followers.wait())
+        .await
+        .is_err()
+    {
         tracing::debug!("streams were cut short");
     }
     let served = async { while server.join_next().await.is_some() {} };

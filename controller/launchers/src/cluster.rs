@@ -78,6 +78,22 @@ pub async fn start_cluster(
         Some(_) => false,
         None => start_launcher(home, options, deadline).await?,
     };
+    let attached = attach(home, options.timeout, deadline).await;
+    if let (Err(error), true) = (&attached, is_new) {
+        tracing::warn!(%error, "cluster does not start: what runs of it is ended");
+        if let Err(error) = stop_cluster(home).await {
+            tracing::warn!(%error, "half a cluster stays");
+        }
+    }
+    attached.map(|cluster| StartedCluster { is_new, ..cluster })
+}
+
+/// Waits until the launcher and everything it starts answer.
+async fn attach(
+    home: &Home,
+    timeout: Duration,
+    deadline: Instant,
+) -> Result<StartedCluster, LauncherError> {
     let address = Address::unix(home.launcher_socket());
     let mut client = connect(home, &address, deadline).await?;
     client
@@ -91,13 +107,13 @@ pub async fn start_cluster(
     let ready = tokio::time::timeout(left + ANSWER_SLACK, client.wait_ready(request));
     let engines = match ready.await {
         Ok(reply) => reply.map_err(Fault::from)?.into_inner().engines,
-        Err(_) => return Err(late("wait for the cluster", options.timeout)),
+        Err(_) => return Err(late("wait for the cluster", timeout)),
     };
     Ok(StartedCluster {
         controller: Address::unix(home.controller_socket()),
         launcher: address,
         engines,
-        is_new,
+        is_new: false,
     })
 }
 

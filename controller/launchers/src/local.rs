@@ -178,10 +178,10 @@ async fn keep_output(mut output: pipe::Receiver, mut log: LogFile, path: PathBuf
                 return;
             }
         };
-        if let Err(error) = log.append(&buffer[..read]) {
-            if !std::mem::replace(&mut is_told, true) {
-                tracing::warn!(path = %path.display(), %error, "log cannot be written");
-            }
+        if let Err(error) = log.append(&buffer[..read])
+            && !std::mem::replace(&mut is_told, true)
+        {
+            tracing::warn!(path = %path.display(), %error, "log cannot be written");
         }
     }
 }

@@ -8,9 +8,7 @@ use crate::state::State;
 use crate::state::admission::Share;
 use crate::state::query_table::{DRAIN_WAIT, Phase, Query};
 use bireme_protocol::process::now_ms;
-use bireme_protocol::proto::{
-    QueryEvent, QueryRecord, QueryState, RunningQuery, SubmitRequest,
-};
+use bireme_protocol::proto::{QueryEvent, QueryRecord, QueryState, RunningQuery, SubmitRequest};
 use bireme_protocol::{ErrorCode, Fault, QueryId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -39,7 +37,10 @@ impl State {
             if !is_running {
                 let fault = Fault::new(
                     ErrorCode::Unavailable,
-                    format!("query {} waited in the queue of a controller that ended", id.short()),
+                    format!(
+                        "query {} waited in the queue of a controller that ended",
+                        id.short()
+                    ),
                 )
                 .with_hint("run it again");
                 self.finish(id, failed(fault), now, &mut actions);
@@ -91,7 +92,13 @@ impl State {
     }
 
     /// A query that not even the database knows is adopted once its head reports it.
-    fn adopt_unknown(&mut self, rank: u32, id: QueryId, report: &RunningQuery, now: Moment) -> bool {
+    fn adopt_unknown(
+        &mut self,
+        rank: u32,
+        id: QueryId,
+        report: &RunningQuery,
+        now: Moment,
+    ) -> bool {
         if !report.head {
             return false;
         }
@@ -109,13 +116,7 @@ impl State {
     }
 
     /// An engine goes on with a query that has ended: it is told once more.
-    fn still_reported(
-        &self,
-        rank: u32,
-        id: QueryId,
-        since: Duration,
-        actions: &mut Vec<Action>,
-    ) {
+    fn still_reported(&self, rank: u32, id: QueryId, since: Duration, actions: &mut Vec<Action>) {
         if since < DRAIN_WAIT {
             return;
         }

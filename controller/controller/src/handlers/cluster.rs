@@ -113,7 +113,10 @@ impl State {
         let late = |resize: &mut Resize| resize.until <= now;
         let late: Vec<Resize> = self.waiting.resizes.extract_if(.., late).collect();
         for resize in late {
-            tracing::warn!(engines = resize.engines, "engines that leave still run queries");
+            tracing::warn!(
+                engines = resize.engines,
+                "engines that leave still run queries"
+            );
             answer(resize.reply, Ok(()));
         }
     }

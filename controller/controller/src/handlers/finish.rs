@@ -20,13 +20,7 @@ pub(super) struct End {
 
 impl State {
     /// Ends a query that its head has ended, or that no engine knows.
-    pub(super) fn finish(
-        &mut self,
-        id: QueryId,
-        end: End,
-        now: Moment,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn finish(&mut self, id: QueryId, end: End, now: Moment, actions: &mut Vec<Action>) {
         if let Some(query) = self.queries.live.remove(&id) {
             if query.phase == Phase::Queued {
                 self.admission.remove(id);

@@ -180,9 +180,10 @@ impl State {
     ) {
         let is_lost = self.losses.covers(id);
         let Some(query) = self.queries.live.get_mut(&id) else {
-            // It ended while it was planned: what the head made of it has to go.
-            if started.is_ok() {
-                let fault = Fault::new(ErrorCode::Cancelled, "the query ended while it was planned");
+            // It was ended from here while it was planned: what the head made of it has to go.
+            if started.is_ok() && self.queries.ended_state(id) != Some(QueryState::Succeeded) {
+                let fault =
+                    Fault::new(ErrorCode::Cancelled, "the query ended while it was planned");
                 self.cancel_on_engines(id, &fault, actions);
             }
             return;
@@ -264,7 +265,10 @@ impl State {
             query.suspected = Some((fault, now.after(EXIT_REPORT_WAIT)));
             return;
         }
-        let rest = query.engines.iter().filter(|rank| Some(**rank) != query.head);
+        let rest = query
+            .engines
+            .iter()
+            .filter(|rank| Some(**rank) != query.head);
         for engine in rest.filter_map(|rank| self.engines.client(*rank)) {
             actions.push(Action::CancelOn {
                 engine,
@@ -348,7 +352,10 @@ impl State {
                 continue;
             };
             if query.events.borrow().place != place {
-                actions.push(Action::Publish(query.events.clone(), query.event(place, now)));
+                actions.push(Action::Publish(
+                    query.events.clone(),
+                    query.event(place, now),
+                ));
             }
         }
     }

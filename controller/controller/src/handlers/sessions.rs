@@ -157,7 +157,12 @@ impl State {
             }
             entry.defined_at_ms = now_ms();
             let replaced = session.define(entry.clone())?;
-            Ok((session.name.clone(), session.catalog_version, entry, replaced))
+            Ok((
+                session.name.clone(),
+                session.catalog_version,
+                entry,
+                replaced,
+            ))
         });
         match defined {
             Ok((session, version, entry, replaced)) => {

@@ -125,7 +125,10 @@ impl State {
             let place = if is_queued { "in the queue" } else { "running" };
             let fault = Fault::new(
                 ErrorCode::TimedOut,
-                format!("query {} was still {place} when its time was over", id.short()),
+                format!(
+                    "query {} was still {place} when its time was over",
+                    id.short()
+                ),
             )
             .with_hint("raise `--timeout` or the setting query.timeout");
             self.end_everywhere(id, QueryState::Failed, fault, now, actions);
@@ -182,8 +185,13 @@ fn due(query: &Query) -> Option<Moment> {
     let suspected = query.suspected.as_ref().map(|(_, until)| *until);
     let unlisted = (query.phase == Phase::Running && query.confirm_until.is_none())
         .then(|| query.last_listed.after(UNLISTED_WAIT));
-    [time_is_over(query), suspected, query.confirm_until, unlisted]
-        .into_iter()
-        .flatten()
-        .min()
+    [
+        time_is_over(query),
+        suspected,
+        query.confirm_until,
+        unlisted,
+    ]
+    .into_iter()
+    .flatten()
+    .min()
 }

@@ -55,7 +55,9 @@ async fn read_register(reports: &mut Streaming<EngineReport>) -> Result<Register
         Ok(Ok(Some(EngineReport {
             report: Some(Report::Register(register)),
         }))) => Ok(register),
-        Ok(Ok(_)) => Err(wrong("register an engine: its first message is no registration".into())),
+        Ok(Ok(_)) => Err(wrong(
+            "register an engine: its first message is no registration".into(),
+        )),
         Ok(Err(status)) => Err(status.into()),
         Err(_) => Err(wrong(format!(
             "register an engine: it said nothing for {REGISTER_DEADLINE:?}"

@@ -42,7 +42,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(options: &ControllerOptions, cluster_id: String, sessions: Vec<Session>, now: Moment) -> Self {
+    pub(crate) fn new(
+        options: &ControllerOptions,
+        cluster_id: String,
+        sessions: Vec<Session>,
+        now: Moment,
+    ) -> Self {
         Self {
             cluster_id,
             started_at_ms: now_ms(),

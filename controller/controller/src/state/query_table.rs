@@ -4,9 +4,7 @@ use crate::clock::Moment;
 use crate::message::Reply;
 use crate::state::admission::Share;
 use crate::state::progress;
-use bireme_protocol::proto::{
-    QueryEvent, QueryProgress, QueryRecord, QueryState, SubmitRequest,
-};
+use bireme_protocol::proto::{QueryEvent, QueryProgress, QueryRecord, QueryState, SubmitRequest};
 use bireme_protocol::{ErrorCode, Fault, QueryId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -165,6 +163,11 @@ impl QueryTable {
     pub(crate) fn ended_at(&self, id: QueryId) -> Option<Moment> {
         let ended = self.ended.iter().find(|(ended, ..)| *ended == id);
         ended.map(|(_, at, _)| *at)
+    }
+
+    pub(crate) fn ended_state(&self, id: QueryId) -> Option<QueryState> {
+        let ended = self.ended.iter().find(|(ended, ..)| *ended == id);
+        ended.map(|(_, _, event)| event.state())
     }
 
     pub(crate) fn remember(&mut self, id: QueryId, at: Moment, event: QueryEvent) {

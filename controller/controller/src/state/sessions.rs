@@ -55,7 +55,10 @@ impl Session {
     /// # Errors
     /// The session has too many names.
     pub(crate) fn define(&mut self, entry: CatalogEntry) -> Result<bool, Fault> {
-        let known = self.entries.iter_mut().find(|known| known.name == entry.name);
+        let known = self
+            .entries
+            .iter_mut()
+            .find(|known| known.name == entry.name);
         let replaced = match known {
             Some(known) => {
                 *known = entry;
@@ -110,7 +113,9 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(sessions: Vec<Session>) -> Self {
-        let named = sessions.into_iter().map(|session| (session.name.clone(), session));
+        let named = sessions
+            .into_iter()
+            .map(|session| (session.name.clone(), session));
         Self {
             by_name: named.collect(),
         }

@@ -64,7 +64,9 @@ pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<(QueryRecord
     let (queued, running) = (QueryState::Queued as i32, QueryState::Running as i32);
     connection
         .prepare("SELECT record, head FROM queries WHERE state IN (?1, ?2)")?
-        .query_map(params![queued, running], |row| Ok((read(row)?, row.get(1)?)))?
+        .query_map(params![queued, running], |row| {
+            Ok((read(row)?, row.get(1)?))
+        })?
         .collect()
 }
 

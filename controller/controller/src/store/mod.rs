@@ -23,6 +23,9 @@ const REQUESTS_MAX: usize = 4096;
 /// Requests that share a commit at most.
 const COMMIT_REQUESTS_MAX: usize = 256;
 
+/// Requests after which the oldest queries are forgotten once more.
+const PRUNE_EVERY: usize = 10_000;
+
 /// Something to keep.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
@@ -59,7 +62,10 @@ pub(crate) enum Write {
 
 enum Request {
     Write(Write, Option<Answer>),
-    History(HistoryRequest, oneshot::Sender<Result<Vec<QueryRecord>, Fault>>),
+    History(
+        HistoryRequest,
+        oneshot::Sender<Result<Vec<QueryRecord>, Fault>>,
+    ),
     /// Records whose id begins so, two at most.
     Find(String, oneshot::Sender<Result<Vec<QueryRecord>, Fault>>),
 }
@@ -80,6 +86,7 @@ impl Store {
         let worker = Worker {
             connection,
             path: path.to_path_buf(),
+            since_prune: 0,
         };
         let thread = std::thread::Builder::new()
             .name("bireme-store".to_string())
@@ -94,7 +101,10 @@ impl Store {
             Ok(()) => return,
             Err(error) => error.into_inner(),
         };
-        tracing::error!(waiting = REQUESTS_MAX, "database is too slow: a write is lost");
+        tracing::error!(
+            waiting = REQUESTS_MAX,
+            "database is too slow: a write is lost"
+        );
         if let Request::Write(_, Some(answer)) = refused {
             answer.send(Err(Fault::new(
                 ErrorCode::Unavailable,
@@ -116,7 +126,12 @@ impl Store {
         request: impl FnOnce(oneshot::Sender<Result<T, Fault>>) -> Request,
     ) -> Result<T, Fault> {
         let (reply, answer) = oneshot::channel();
-        let gone = || Fault::new(ErrorCode::Unavailable, "read the database: its thread has ended");
+        let gone = || {
+            Fault::new(
+                ErrorCode::Unavailable,
+                "read the database: its thread has ended",
+            )
+        };
         let sent = self.requests.send(request(reply)).await;
         sent.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -126,6 +141,8 @@ impl Store {
 struct Worker {
     connection: Connection,
     path: PathBuf,
+    /// Requests since the oldest queries were last forgotten.
+    since_prune: usize,
 }
 
 impl Worker {
@@ -145,6 +162,11 @@ impl Worker {
     /// Handles requests in one transaction; answers go out after its commit.
     fn handle(&mut self, batch: Vec<Request>) {
         let mut answers: Vec<(Answer, rusqlite::Result<()>)> = Vec::new();
+        self.since_prune += batch.len();
+        let is_prune_due = self.since_prune >= PRUNE_EVERY;
+        if is_prune_due {
+            self.since_prune = 0;
+        }
         let transaction = self.connection.transaction();
         let committed = transaction.and_then(|transaction| {
             for request in batch {
@@ -158,13 +180,20 @@ impl Worker {
                     }
                     Request::History(request, reply) => {
                         let records = history::latest(&transaction, &request);
-                        drop(reply.send(records.map_err(|error| self::fault("read", &self.path, &error))));
+                        drop(reply.send(
+                            records.map_err(|error| self::fault("read", &self.path, &error)),
+                        ));
                     }
                     Request::Find(beginning, reply) => {
                         let records = history::find(&transaction, &beginning);
-                        drop(reply.send(records.map_err(|error| self::fault("read", &self.path, &error))));
+                        drop(reply.send(
+                            records.map_err(|error| self::fault("read", &self.path, &error)),
+                        ));
                     }
                 }
+            }
+            if is_prune_due {
+                history::prune(&transaction)?;
             }
             transaction.commit()
         });

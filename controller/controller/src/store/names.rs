@@ -34,7 +34,10 @@ pub(super) fn forget_session(connection: &Connection, name: &str) -> rusqlite::R
 }
 
 /// Forgets sessions without names that nobody touched since.
-pub(super) fn forget_empty_sessions(connection: &Connection, since_ms: i64) -> rusqlite::Result<()> {
+pub(super) fn forget_empty_sessions(
+    connection: &Connection,
+    since_ms: i64,
+) -> rusqlite::Result<()> {
     connection.execute(
         "DELETE FROM sessions WHERE touched_at_ms < ?1
          AND name NOT IN (SELECT session FROM names)",
@@ -128,8 +131,9 @@ pub(super) fn load_sessions(connection: &Connection) -> rusqlite::Result<Vec<Ses
 }
 
 fn load_names(connection: &Connection, session: &str) -> rusqlite::Result<Vec<CatalogEntry>> {
-    let mut statement = connection
-        .prepare_cached("SELECT name, entry FROM names WHERE session = ?1 ORDER BY position, name")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT name, entry FROM names WHERE session = ?1 ORDER BY position, name",
+    )?;
     let rows = statement.query_map(params![session], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))
     })?;
@@ -138,7 +142,9 @@ fn load_names(connection: &Connection, session: &str) -> rusqlite::Result<Vec<Ca
         let (name, bytes) = row?;
         match CatalogEntry::decode(bytes.as_slice()) {
             Ok(entry) => entries.push(entry),
-            Err(error) => tracing::warn!(session, name, %error, "a name cannot be read: it is left out"),
+            Err(error) => {
+                tracing::warn!(session, name, %error, "a name cannot be read: it is left out")
+            }
         }
     }
     Ok(entries)
