@@ -223,3 +223,22 @@ fn collect(
             files_total: work.pieces.len(),
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_do_not_depend_on_the_number_of_writers() {
+        let dataset = Dataset::Ais { rows: 100_000 };
+        let files = [1, 3].map(|writers| {
+            let directory = tempfile::tempdir().unwrap();
+            generate_with(&dataset, directory.path(), writers, &mut |_| ()).unwrap();
+            let pieces = dataset.pieces();
+            assert_eq!(pieces.len(), 4);
+            let read = |piece: &Piece| std::fs::read(directory.path().join(&piece.path)).unwrap();
+            pieces.iter().map(read).collect::<Vec<_>>()
+        });
+        assert!(files[0] == files[1]);
+    }
+}

@@ -265,5 +265,6 @@ fn words(keys: Vec<Option<i32>>, values: &Arc<StringArray>) -> Result<ArrayRef, 
 }
 
 fn rounded(value: f64, steps: f64) -> f64 {
-    (value * steps).round() / steps
+    // Adding zero turns -0.0 into 0.0.
+    (value * steps).round() / steps + 0.0
 }

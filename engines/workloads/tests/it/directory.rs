@@ -134,9 +134,9 @@ fn progress_grows_to_the_total() {
 fn nonsense_parameters_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let message = |dataset| error_of(&dataset, directory.path()).to_string();
-    insta::assert_snapshot!(message(Dataset::Ais { rows: 0 }), @"");
-    insta::assert_snapshot!(message(Dataset::Tpch { scale: f64::NAN }), @"");
-    insta::assert_snapshot!(message(Dataset::Tpch { scale: -1.0 }), @"");
+    insta::assert_snapshot!(message(Dataset::Ais { rows: 0 }), @"generate ais: rows = 0 is outside of 1 to 1099511627776");
+    insta::assert_snapshot!(message(Dataset::Tpch { scale: f64::NAN }), @"generate tpch: scale = NaN is outside of 0.001 to 10000");
+    insta::assert_snapshot!(message(Dataset::Tpch { scale: -1.0 }), @"generate tpch: scale = -1 is outside of 0.001 to 10000");
     assert!(names(directory.path()).is_empty());
 }
 

@@ -17,7 +17,16 @@ fn the_rows_never_change() {
             format!("{table}: {print}")
         })
         .collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    lineitem: 11957 rows, d915dbcec203a39b
+    orders: 3000 rows, 421294a9777e8f0d
+    partsupp: 1600 rows, 825d65ee1ed7ed19
+    part: 400 rows, 8e439d35c2a17838
+    customer: 300 rows, c5bc5ee58da667ba
+    supplier: 20 rows, f2745004c4047825
+    nation: 25 rows, 896c281a18203777
+    region: 5 rows, 71008d7cee084d97
+    ");
 }
 
 #[test]
