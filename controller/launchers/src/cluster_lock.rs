@@ -78,10 +78,10 @@ impl ClusterLock {
 impl Drop for ClusterLock {
     fn drop(&mut self) {
         // Only while the lock is held, so that nobody else's file is removed.
-        if is_at(&self.file, &self.path) {
-            if let Err(error) = std::fs::remove_file(&self.path) {
-                tracing::warn!(path = %self.path.display(), %error, "lock file stays");
-            }
+        if is_at(&self.file, &self.path)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "lock file stays");
         }
     }
 }

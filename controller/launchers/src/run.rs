@@ -241,13 +241,11 @@ pub(crate) fn remove_sockets(home: &Home) {
         return;
     };
     for path in entries.flatten().map(|entry| entry.path()) {
-        if path
+        let is_socket = path
             .extension()
-            .is_some_and(|extension| extension == "sock")
-        {
-            if let Err(error) = std::fs::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "socket stays");
-            }
+            .is_some_and(|extension| extension == "sock");
+        if is_socket && let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "socket stays");
         }
     }
 }
