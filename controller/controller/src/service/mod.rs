@@ -207,7 +207,7 @@ impl Controller for ControllerService {
         let request = request.into_inner();
         let id = match request.query_id.as_str() {
             "" => QueryId::random(),
-            text => text.parse().map_err(|error| {
+            text => text.parse::<QueryId>().map_err(|error| {
                 let message = format!("submit a query: {text:?} is no query id: {error}");
                 Fault::new(ErrorCode::InvalidArgument, message)
             })?,

@@ -55,25 +55,13 @@ impl Session {
     /// # Errors
     /// The session has too many names.
     pub(crate) fn define(&mut self, entry: CatalogEntry) -> Result<bool, Fault> {
-        let known = self
-            .entries
-            .iter_mut()
-            .find(|known| known.name == entry.name);
-        let replaced = match known {
-            Some(known) => {
-                *known = entry;
+        let same_name = |known: &CatalogEntry| known.name == entry.name;
+        let replaced = match self.entries.iter().position(same_name) {
+            Some(index) => {
+                self.entries[index] = entry;
                 true
             }
-            None if self.entries.len() >= NAMES_MAX => {
-                return Err(Fault::new(
-                    ErrorCode::InvalidArgument,
-                    format!(
-                        "define {:?}: session {:?} has {NAMES_MAX} names, the most it may have",
-                        entry.name, self.name
-                    ),
-                )
-                .with_hint("DROP VIEW or DROP TABLE those that are not needed"));
-            }
+            None if self.entries.len() >= NAMES_MAX => return Err(too_many(&self.name, &entry)),
             None => {
                 self.entries.push(entry);
                 false
@@ -181,6 +169,17 @@ impl Sessions {
         self.by_name.remove(&oldest);
         Ok(oldest)
     }
+}
+
+fn too_many(session: &str, entry: &CatalogEntry) -> Fault {
+    Fault::new(
+        ErrorCode::InvalidArgument,
+        format!(
+            "define {:?}: session {session:?} has {NAMES_MAX} names, the most it may have",
+            entry.name
+        ),
+    )
+    .with_hint("DROP VIEW or DROP TABLE those that are not needed")
 }
 
 fn unknown(name: &str) -> Fault {

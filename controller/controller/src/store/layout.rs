@@ -98,7 +98,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, ControllerError> {
 }
 
 pub(super) fn load(connection: &Connection, path: &Path) -> Result<Loaded, ControllerError> {
-    let read = || {
+    let read = || -> rusqlite::Result<Loaded> {
         let kept_ms = i64::try_from(EMPTY_SESSION_KEPT.as_millis()).unwrap_or(i64::MAX);
         names::forget_empty_sessions(connection, now_ms() - kept_ms)?;
         history::prune(connection)?;
