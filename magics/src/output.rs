@@ -1,5 +1,7 @@
 //! How much of a result a cell shows and in which form: settings and flags, read in one place.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use bireme_protocol::Fault;
 
@@ -68,7 +70,7 @@ pub(crate) fn print(
             .build(&mut bytes);
         if batches.is_empty() {
             writer
-                .write(&RecordBatch::new_empty(schema.clone()))
+                .write(&RecordBatch::new_empty(Arc::clone(schema)))
                 .map_err(failed)?;
         }
         for batch in batches {

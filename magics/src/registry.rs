@@ -3,7 +3,7 @@
 use crate::cell::sql::Sql;
 use crate::cell::time::Time;
 use crate::line::{cancel, clear, cluster, config, engines, explain, help, history, jobs, param};
-use crate::line::{restart, show};
+use crate::line::{restart, show, trace};
 use crate::magic::{Form, Magic};
 use crate::nearest;
 
@@ -17,6 +17,7 @@ pub static REGISTRY: &[&'static dyn Magic] = &[
     &jobs::Jobs,
     &cancel::Cancel,
     &history::History,
+    &trace::Trace,
     &config::Config,
     &param::Param,
     &Time,

@@ -110,8 +110,8 @@ fn opaque_length(rest: &str) -> Option<usize> {
     if rest.starts_with("/*") {
         return Some(comment_length(rest));
     }
-    if rest.starts_with('"') {
-        return Some(rest[1..].find('"').map_or(rest.len(), |at| at + 2));
+    if let Some(name) = rest.strip_prefix('"') {
+        return Some(name.find('"').map_or(rest.len(), |at| at + 2));
     }
     let tag_end = rest
         .strip_prefix('$')?

@@ -72,7 +72,7 @@ impl<'h> Script<'h> {
             StatementKind::Drop { name, if_exists } => {
                 let service = self.host.queries().await?;
                 let dropped = service.drop_name(name, *if_exists).await;
-                let dropped = dropped.map_err(|fault| self.place(fault, text, *offset))?;
+                let dropped = dropped.map_err(|fault| self.at_statement(fault, statement))?;
                 Ok(Some(match dropped {
                     true => format!("dropped {name}"),
                     false => format!("{name} was not there"),

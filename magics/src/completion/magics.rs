@@ -58,6 +58,11 @@ pub(crate) fn arguments(
         matches.extend(positional(spec, &given, word, names));
         matches.extend(body(spec, &given, word, names));
     }
+    let has_begun_body = matches!(spec.body, BodyKind::Setting | BodyKind::Parameter)
+        && given.iter().any(|word| !word.starts_with('-'));
+    if has_begun_body {
+        return (0, matches);
+    }
     let is_given = |flag: &Flag| {
         given
             .iter()

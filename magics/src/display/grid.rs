@@ -144,14 +144,14 @@ impl Grid {
             .map(|index| self.plain_column_width(index, &texts))
             .collect();
         let mut drawing = rule(&widths, ["┌", "─", "┬", "┐"]);
-        let names = self
+        let names: Vec<String> = self
             .columns
             .iter()
             .map(|column| clip(&column.name, self.plain_width))
             .collect();
         self.draw_row(&mut drawing, &widths, &names);
         if has_kinds {
-            let kinds = self.columns.iter().map(|c| self.plain_kind(c)).collect();
+            let kinds: Vec<String> = self.columns.iter().map(|c| self.plain_kind(c)).collect();
             self.draw_row(&mut drawing, &widths, &kinds);
         }
         drawing.push_str(&rule(&widths, ["╞", "═", "╪", "╡"]));
@@ -199,7 +199,7 @@ impl Grid {
         values.max().unwrap_or(0).max(head)
     }
 
-    fn draw_row(&self, drawing: &mut String, widths: &[usize], texts: &Vec<String>) {
+    fn draw_row(&self, drawing: &mut String, widths: &[usize], texts: &[String]) {
         drawing.push('│');
         for (index, width) in widths.iter().enumerate() {
             let text = texts.get(index).map_or("", String::as_str);

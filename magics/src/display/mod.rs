@@ -9,4 +9,5 @@ pub mod listing;
 pub mod plan;
 pub mod progress;
 pub mod table;
+pub mod timeline;
 pub mod units;

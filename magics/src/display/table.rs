@@ -10,7 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use bireme_client::QuerySummary;
 
-use super::grid::{Align, Cell, Column, Grid, Row};
+use super::grid::{Align, Cell, Column, Grid, HTML_BYTES_MAX, Row};
 use super::units::{count, counted, escape_html, milliseconds, one_line};
 use crate::mime_bundle::MimeBundle;
 
@@ -88,10 +88,15 @@ pub fn render(
 ) -> MimeBundle {
     let shape = shape_line(schema, facts);
     let mut grid = grid(schema, batches, facts.rows, extent);
+    let mut drawn = grid.to_html();
+    // Text of nothing but quotes and ampersands is six times as long in HTML.
+    while drawn.len() + shape.len() * 6 + 200 > HTML_BYTES_MAX && grid.html_width > 1 {
+        grid.html_width /= 2;
+        drawn = grid.to_html();
+    }
     let html = format!(
-        "<div style=\"overflow-x:auto\"><small style=\"opacity:0.7\">{}</small>{}</div>",
-        escape_html(&shape),
-        grid.to_html()
+        "<div style=\"overflow-x:auto\"><small style=\"opacity:0.7\">{}</small>{drawn}</div>",
+        escape_html(&shape)
     );
     if let Some(width) = width {
         grid = fitted(grid, schema, batches, facts.rows, extent, width);

@@ -12,3 +12,4 @@ pub mod jobs;
 pub mod param;
 pub mod restart;
 pub mod show;
+pub mod trace;

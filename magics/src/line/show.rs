@@ -100,7 +100,7 @@ impl Magic for Show {
 
 /// `SELECT * FROM` a name, a path of names, or a file.
 pub(crate) fn select_all(name: &str) -> String {
-    match name.split('.').all(is_name) {
+    match is_name(name) || name.split('.').all(is_name) {
         true => format!("SELECT * FROM {name}"),
         false => format!(
             "SELECT * FROM '{}'",

@@ -1,0 +1,233 @@
+//! What tables and plans look like.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, NullArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
+use bireme_magics::MimeBundle;
+use bireme_magics::display::grid::HTML_BYTES_MAX;
+use bireme_magics::display::table::{self, CELLS_MAX, Extent, Facts, short_type};
+use bireme_magics::display::{plan, progress};
+use bireme_protocol::proto::QueryProgress;
+use proptest::prelude::*;
+
+use crate::scripted_host;
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true)))
+        .unwrap()
+}
+
+fn drawn(batches: &[RecordBatch], rows: u64, extent: Extent, width: Option<usize>) -> MimeBundle {
+    let facts = Facts {
+        rows,
+        engines: 3,
+        elapsed_ms: 41,
+        remarks: Vec::new(),
+    };
+    table::render(&batches[0].schema(), batches, &facts, extent, width)
+}
+
+#[test]
+fn values_look_like_what_they_are() {
+    let batch = batch(vec![
+        (
+            "id",
+            Arc::new(Int64Array::from(vec![Some(1), None, Some(-300)])),
+        ),
+        (
+            "share",
+            Arc::new(Float64Array::from(vec![0.1 + 0.2, 1e20, f64::NAN])),
+        ),
+        (
+            "name",
+            Arc::new(StringArray::from(vec![
+                Some("null"),
+                None,
+                Some("two\nlines"),
+            ])),
+        ),
+        (
+            "ok",
+            Arc::new(BooleanArray::from(vec![Some(true), Some(false), None])),
+        ),
+        (
+            "at",
+            Arc::new(TimestampMicrosecondArray::from(vec![
+                Some(0),
+                Some(1_500_000),
+                None,
+            ])),
+        ),
+        ("nothing", Arc::new(NullArray::new(3))),
+        (
+            "wide",
+            Arc::new(StringArray::from(vec!["日本語", "", " padded "])),
+        ),
+    ]);
+    insta::assert_snapshot!(drawn(&[batch], 3, Extent::default(), None).plain, @"");
+}
+
+#[test]
+fn a_preview_has_head_gap_and_tail_over_several_batches() {
+    let ids = |from: i64, to: i64| -> RecordBatch {
+        batch(vec![(
+            "id",
+            Arc::new(Int64Array::from_iter_values(from..to)) as ArrayRef,
+        )])
+    };
+    let batches = [ids(0, 3), ids(3, 5), ids(999_995, 1_000_000)];
+    insta::assert_snapshot!(drawn(&batches, 1_000_000, Extent::default(), None).plain, @"");
+}
+
+#[test]
+fn a_wide_table_keeps_first_and_last_columns() {
+    let columns: Vec<(String, ArrayRef)> = (0..30)
+        .map(|n| {
+            (
+                format!("c{n}"),
+                Arc::new(Int64Array::from(vec![n])) as ArrayRef,
+            )
+        })
+        .collect();
+    let batch = batch(
+        columns
+            .iter()
+            .map(|(name, array)| (name.as_str(), array.clone()))
+            .collect(),
+    );
+    let extent = Extent {
+        rows: 10,
+        columns: 6,
+    };
+    insta::assert_snapshot!(drawn(std::slice::from_ref(&batch), 1, extent, None).plain, @"");
+    let narrow = drawn(&[batch], 1, Extent::default(), Some(40)).plain;
+    assert!(
+        narrow
+            .lines()
+            .skip(1)
+            .all(|line| line.chars().count() <= 40),
+        "{narrow}"
+    );
+}
+
+#[test]
+fn an_empty_result_still_has_its_columns() {
+    let empty = RecordBatch::new_empty(scripted_host::schema());
+    insta::assert_snapshot!(drawn(&[empty], 0, Extent::default(), None).plain, @"");
+}
+
+#[test]
+fn html_is_inline_escaped_and_inherits_its_colours() {
+    let batch = batch(vec![
+        (
+            "<b>",
+            Arc::new(StringArray::from(vec![
+                Some("<script>alert('x')</script>"),
+                None,
+            ])) as ArrayRef,
+        ),
+        ("n", Arc::new(Float64Array::from(vec![0.123_456_789, 2.0]))),
+    ]);
+    let html = drawn(&[batch], 2, Extent::default(), None).html.unwrap();
+    for banned in ["<script", "<style", "class=", "background", "color:"] {
+        assert!(!html.contains(banned), "{banned}: {html}");
+    }
+    insta::assert_snapshot!(html.replace("><", ">\n<"), @"");
+}
+
+#[test]
+fn types_are_short() {
+    let cases = [
+        (DataType::Int64, "i64"),
+        (DataType::Utf8View, "str"),
+        (DataType::Timestamp(TimeUnit::Microsecond, None), "ts[us]"),
+        (
+            DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+            "ts[ns, UTC]",
+        ),
+        (DataType::Decimal128(38, 2), "dec(38,2)"),
+        (DataType::new_list(DataType::Int32, true), "list[i32]"),
+        (
+            DataType::Struct(Fields::from(vec![Field::new("a", DataType::Int8, true)])),
+            "struct[1]",
+        ),
+        (
+            DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+            "dict[str]",
+        ),
+        (DataType::Date32, "date"),
+    ];
+    for (kind, expected) in cases {
+        assert_eq!(short_type(&kind), expected);
+    }
+}
+
+#[test]
+fn a_plan_is_a_tree_with_its_hottest_node_marked() {
+    let bundle = plan::render(&scripted_host::plan());
+    insta::assert_snapshot!(bundle.plain, @"");
+    insta::assert_snapshot!(bundle.html.unwrap().replace("><", ">\n<"), @"");
+}
+
+#[test]
+fn a_plan_that_has_not_run_has_no_numbers() {
+    let mut tree = scripted_host::plan();
+    tree.analyzed = false;
+    tree.root.rows = None;
+    tree.root.busy_us = None;
+    tree.root.bytes_shuffled = None;
+    tree.root.children.clear();
+    insta::assert_snapshot!(plan::render(&tree).plain, @"");
+}
+
+#[test]
+fn progress_has_a_bar_in_both_forms() {
+    let total = QueryProgress {
+        rows_scanned: 12_300_000,
+        bytes_scanned: 6 << 30,
+        bytes_to_scan: 12 << 30,
+        tasks_done: 3,
+        tasks_total: 8,
+        stages: 2,
+        engines: 4,
+        ..Default::default()
+    };
+    let step = progress::Step {
+        total,
+        engines: Vec::new(),
+    };
+    let bundle = progress::running(&step, std::time::Duration::from_millis(3_200));
+    insta::assert_snapshot!(bundle.plain, @"");
+    insta::assert_snapshot!(bundle.html.unwrap(), @"");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_table_is_larger_than_it_may_be(
+        columns in 1_usize..60,
+        rows in 0_usize..120,
+        text in "[a-c\"'<>&日本é ]{0,3000}",
+        extent_rows in 1_usize..200,
+        extent_columns in 1_usize..100,
+    ) {
+        let fields: Vec<Field> =
+            (0..columns).map(|n| Field::new(format!("c{n}"), DataType::Utf8, true)).collect();
+        let array: ArrayRef = Arc::new(StringArray::from(vec![text.as_str(); rows]));
+        let schema = Arc::new(Schema::new(fields));
+        let batch = RecordBatch::try_new(schema, vec![array; columns]).unwrap();
+        let extent = Extent { rows: extent_rows, columns: extent_columns };
+        let bundle = drawn(&[batch], rows as u64, extent, None);
+        let html = bundle.html.unwrap();
+        prop_assert!(html.len() <= HTML_BYTES_MAX, "{} bytes", html.len());
+        prop_assert!(html.matches("<td").count() <= CELLS_MAX + extent.rows + 2 * columns);
+        let widths: std::collections::HashSet<usize> = bundle.plain.lines().skip(1)
+            .map(unicode_width::UnicodeWidthStr::width).collect();
+        prop_assert!(widths.len() <= 1, "every line is as wide as the others");
+    }
+}

@@ -1,0 +1,557 @@
+//! A host and a session that answer from a script and record what magics do with them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use bireme_client::{QuerySummary, QueryUpdate, RunOptions};
+use bireme_magics::host::{LogSource, Restart, StreamName, Surface};
+use bireme_magics::{
+    Body, Cell, Host, MimeBundle, QueryService, RunningQuery, Segment, help, parse,
+};
+use bireme_protocol::{ErrorCode, Fault, PlanNode, PlanTree, Position, proto};
+use bireme_settings::{Settings, Source};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// What a cell did, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Display(MimeBundle, Option<String>),
+    Update(MimeBundle, String),
+    Result(MimeBundle),
+    Stream(StreamName, String),
+    Clear(bool),
+    Rust(String),
+    Restart(Restart),
+    Sent(String),
+}
+
+/// One step of a scripted query: what it gives, after how long.
+pub type Step = (Duration, QueryUpdate);
+
+#[derive(Default)]
+struct State {
+    events: Vec<Event>,
+    settings: Settings,
+    parameters: Vec<(String, Value)>,
+    steps: VecDeque<Vec<Step>>,
+    submitted: Vec<(String, RunOptions)>,
+    cancelled_by_drop: usize,
+    ids: usize,
+}
+
+#[derive(Clone, Default)]
+pub struct ScriptedHost {
+    state: Arc<Mutex<State>>,
+    pub cancellation: CancellationToken,
+    pub is_terminal: bool,
+}
+
+impl ScriptedHost {
+    pub fn with_parameters(parameters: &[(&str, Value)]) -> Self {
+        let host = Self::default();
+        host.state().parameters = parameters
+            .iter()
+            .map(|(name, value)| ((*name).to_string(), value.clone()))
+            .collect();
+        host
+    }
+
+    pub fn on_a_terminal() -> Self {
+        Self {
+            is_terminal: true,
+            ..Self::default()
+        }
+    }
+
+    /// The next query gives these updates.
+    pub fn script(&self, steps: Vec<Step>) {
+        self.state().steps.push_back(steps);
+    }
+
+    pub fn events(&self) -> Vec<Event> {
+        self.state().events.clone()
+    }
+
+    pub fn submitted(&self) -> Vec<(String, RunOptions)> {
+        self.state().submitted.clone()
+    }
+
+    pub fn dropped_queries(&self) -> usize {
+        self.state().cancelled_by_drop
+    }
+
+    /// Everything shown, as text.
+    pub fn transcript(&self) -> String {
+        let mut lines = Vec::new();
+        for event in self.events() {
+            lines.push(match event {
+                Event::Display(bundle, None) => bundle.plain,
+                Event::Display(bundle, Some(id)) => format!("[{id}] {}", bundle.plain),
+                Event::Update(bundle, id) => format!("[{id}] {}", bundle.plain),
+                Event::Result(bundle) => format!("result:\n{}", bundle.plain),
+                Event::Stream(StreamName::Stdout, text) => format!("stdout: {}", text.trim_end()),
+                Event::Stream(StreamName::Stderr, text) => format!("stderr: {}", text.trim_end()),
+                Event::Clear(wait) => format!("clear(wait={wait})"),
+                Event::Rust(text) => format!("rust: {text}"),
+                Event::Restart(restart) => format!("restart: {restart:?}"),
+                Event::Sent(sql) => format!("sent: {sql}"),
+            });
+        }
+        lines.join("\n")
+    }
+
+    /// Runs a cell as the kernel does.
+    pub async fn run(&self, cell: &str) -> Result<(), Fault> {
+        match parse(cell)? {
+            Cell::Empty => Ok(()),
+            Cell::Magic(call) => call.magic.run(self, &call).await,
+            Cell::Segments(segments) => {
+                for segment in segments {
+                    self.segment(segment).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn segment(&self, segment: Segment) -> Result<(), Fault> {
+        match segment {
+            Segment::Rust(body) => self.record(Event::Rust(body.text)),
+            Segment::Magic(call) => call.magic.run(self, &call).await?,
+            Segment::Help(request) => {
+                if let Some(page) = help::answer(self, &request).await? {
+                    self.page(page);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, event: Event) {
+        self.state().events.push(event);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl Host for ScriptedHost {
+    fn surface(&self) -> Surface {
+        match self.is_terminal {
+            true => Surface::Terminal { width: 80 },
+            false => Surface::Notebook,
+        }
+    }
+
+    fn display(&self, bundle: MimeBundle, display_id: Option<&str>) {
+        self.record(Event::Display(bundle, display_id.map(str::to_string)));
+    }
+
+    fn update_display(&self, bundle: MimeBundle, display_id: &str) {
+        self.record(Event::Update(bundle, display_id.to_string()));
+    }
+
+    fn new_display_id(&self) -> String {
+        let mut state = self.state();
+        state.ids += 1;
+        format!("d{}", state.ids)
+    }
+
+    fn result(&self, bundle: MimeBundle) {
+        self.record(Event::Result(bundle));
+    }
+
+    fn stream(&self, name: StreamName, text: &str) {
+        self.record(Event::Stream(name, text.to_string()));
+    }
+
+    fn clear_output(&self, wait: bool) {
+        self.record(Event::Clear(wait));
+    }
+
+    fn page(&self, bundle: MimeBundle) {
+        self.record(Event::Display(bundle, Some("page".into())));
+    }
+
+    fn cancellation(&self) -> CancellationToken {
+        self.cancellation.clone()
+    }
+
+    async fn queries(&self) -> Result<Arc<dyn QueryService>, Fault> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn attached(&self) -> Option<Arc<dyn QueryService>> {
+        Some(Arc::new(self.clone()))
+    }
+
+    fn settings(&self) -> Settings {
+        self.state().settings.clone()
+    }
+
+    async fn configure(&self, key: &str, value: Option<&str>) -> Result<(), Fault> {
+        let refused = |error: &dyn std::fmt::Display| {
+            Fault::new(ErrorCode::InvalidArgument, error.to_string())
+        };
+        let setting = bireme_settings::find(key).ok_or_else(|| {
+            Fault::new(
+                ErrorCode::InvalidArgument,
+                format!("there is no setting {key:?}"),
+            )
+        })?;
+        let value = value.unwrap_or(setting.default);
+        let mut state = self.state();
+        state
+            .settings
+            .set(key, value, Source::Session)
+            .map_err(|error| refused(&error))
+    }
+
+    fn parameters(&self) -> Vec<(String, Value)> {
+        self.state().parameters.clone()
+    }
+
+    async fn set_parameter(&self, name: &str, value: Value) -> Result<(), Fault> {
+        let mut state = self.state();
+        state.parameters.retain(|(known, _)| known != name);
+        state.parameters.push((name.to_string(), value));
+        Ok(())
+    }
+
+    fn is_rust_name(&self, name: &str) -> bool {
+        name == "rust_variable"
+    }
+
+    async fn evaluate(&self, body: &Body) -> Result<(), Fault> {
+        Box::pin(self.run(&body.padded())).await
+    }
+
+    async fn restart(&self, restart: Restart) -> Result<(), Fault> {
+        self.record(Event::Restart(restart));
+        Ok(())
+    }
+
+    async fn logs(&self, process: LogSource, lines: usize) -> Result<String, Fault> {
+        Ok(format!("the last {lines} lines of {process:?}"))
+    }
+}
+
+/// The engines of the script: they know no name that begins with `bad_`.
+#[async_trait]
+impl QueryService for ScriptedHost {
+    fn session(&self) -> String {
+        "notebook".into()
+    }
+
+    async fn submit(
+        &self,
+        sql: &str,
+        options: &RunOptions,
+    ) -> Result<Box<dyn RunningQuery>, Fault> {
+        refuse_bad_names(sql)?;
+        let steps = {
+            let mut state = self.state();
+            state.submitted.push((sql.to_string(), options.clone()));
+            state.steps.pop_front()
+        };
+        let steps = steps.unwrap_or_else(|| match options.mode {
+            proto::StatementMode::Run => answer(&rows(3), 3),
+            _ => vec![(Duration::ZERO, done(0, Some(plan())))],
+        });
+        Ok(Box::new(ScriptedQuery {
+            steps: steps.into(),
+            host: self.clone(),
+            is_done: false,
+        }))
+    }
+
+    async fn define(
+        &self,
+        sql: &str,
+        values: Vec<proto::BoundValue>,
+    ) -> Result<proto::DefineReply, Fault> {
+        refuse_bad_names(sql)?;
+        let values: Vec<_> = values
+            .iter()
+            .map(|v| format!(" [{}={}]", v.name, v.json))
+            .collect();
+        self.record(Event::Sent(format!(
+            "{}{}",
+            sql.replace('\n', "⏎"),
+            values.concat()
+        )));
+        let name = sql
+            .split_whitespace()
+            .skip_while(|w| !matches!(*w, "VIEW" | "TABLE"))
+            .nth(1);
+        let schema = serde_json::to_string(schema().as_ref()).unwrap();
+        let entry = proto::CatalogEntry {
+            name: name.unwrap_or_default().to_string(),
+            kind: match sql.contains("EXTERNAL") {
+                true => proto::EntryKind::ExternalTable.into(),
+                false => proto::EntryKind::View.into(),
+            },
+            sql: sql.to_string(),
+            schema_json: schema,
+            defined_at_ms: 0,
+            ..Default::default()
+        };
+        Ok(proto::DefineReply {
+            entry: Some(entry),
+            replaced: false,
+            catalog_version: 1,
+        })
+    }
+
+    async fn drop_name(&self, name: &str, if_exists: bool) -> Result<bool, Fault> {
+        match (name.starts_with("bad_"), if_exists) {
+            (true, false) => Err(Fault::new(
+                ErrorCode::NotFound,
+                format!("drop {name}: no such view or table"),
+            )),
+            (is_missing, _) => Ok(!is_missing),
+        }
+    }
+
+    async fn catalog(&self) -> Result<proto::Catalog, Fault> {
+        Ok(catalog())
+    }
+
+    async fn status(&self) -> Result<proto::ClusterStatus, Fault> {
+        Ok(proto::ClusterStatus {
+            cluster_id: "c1".into(),
+            engines_wanted: 2,
+            engines: vec![
+                proto::EngineStatus {
+                    rank: 0,
+                    state: "up".into(),
+                    slot: "cpu".into(),
+                    ..Default::default()
+                },
+                proto::EngineStatus {
+                    rank: 1,
+                    state: "lost".into(),
+                    slot: "cpu".into(),
+                    last_exit: "signal 9 (SIGKILL)".into(),
+                    ..Default::default()
+                },
+            ],
+            ..Default::default()
+        })
+    }
+
+    async fn jobs(&self) -> Result<Vec<proto::QueryRecord>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn history(&self, _of_all: bool, limit: u32) -> Result<Vec<proto::QueryRecord>, Fault> {
+        let record = proto::QueryRecord {
+            query_id: "3f2a0c1de0f94c0f8b5f1d8f0a9e7c11".into(),
+            sql: "SELECT *\n  FROM ais".into(),
+            state: proto::QueryState::Succeeded.into(),
+            elapsed_ms: 41,
+            ..Default::default()
+        };
+        Ok(vec![record; limit.min(1) as usize])
+    }
+
+    async fn cancel(&self, id: &str, _reason: &str) -> Result<proto::CancelReply, Fault> {
+        match id {
+            "dead" => Err(Fault::new(
+                ErrorCode::NotFound,
+                "cancel dead: no query has this id",
+            )),
+            id => Ok(proto::CancelReply {
+                cancelled: true,
+                query_id: format!("{id}00000000"),
+            }),
+        }
+    }
+
+    async fn spans(&self, _id: &str) -> Result<Vec<proto::EngineSpans>, Fault> {
+        Ok(Vec::new())
+    }
+}
+
+fn refuse_bad_names(sql: &str) -> Result<(), Fault> {
+    let Some(at) = sql.find("bad_") else {
+        return Ok(());
+    };
+    let name: String = sql[at..]
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
+    let before = &sql[..at];
+    let column = before
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count();
+    let fault = Fault::new(
+        ErrorCode::SqlPlanError,
+        format!("no table or column {name:?}"),
+    );
+    Err(fault
+        .with_hint(format!("did you mean {}?", &name[4..]))
+        .at(Position {
+            line: before.matches('\n').count() as u32 + 1,
+            column: column as u32 + 1,
+            length: name.chars().count() as u32,
+        }))
+}
+
+struct ScriptedQuery {
+    steps: VecDeque<Step>,
+    host: ScriptedHost,
+    is_done: bool,
+}
+
+#[async_trait]
+impl RunningQuery for ScriptedQuery {
+    fn id(&self) -> String {
+        "3f2a0c1d".into()
+    }
+
+    async fn next(&mut self) -> Option<Result<QueryUpdate, Fault>> {
+        let (after, update) = self.steps.pop_front()?;
+        tokio::time::sleep(after).await;
+        self.is_done |= matches!(update, QueryUpdate::Done(_));
+        Some(Ok(update))
+    }
+}
+
+impl Drop for ScriptedQuery {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.host.state().cancelled_by_drop += 1;
+        }
+    }
+}
+
+pub fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("name", DataType::Utf8, true),
+    ]))
+}
+
+/// Rows `0..count`; every third has no name.
+pub fn rows(count: i64) -> RecordBatch {
+    let names = (0..count).map(|id| (id % 3 != 2).then(|| format!("vessel {id}")));
+    let columns: Vec<arrow::array::ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(0..count)),
+        Arc::new(names.collect::<StringArray>()),
+    ];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+/// A query that gives its rows at once.
+pub fn answer(batch: &RecordBatch, total: u64) -> Vec<Step> {
+    vec![
+        (Duration::ZERO, QueryUpdate::Schema(batch.schema())),
+        (Duration::ZERO, QueryUpdate::Batch(batch.clone())),
+        (Duration::ZERO, done(total, None)),
+    ]
+}
+
+pub fn done(rows: u64, plan: Option<PlanTree>) -> QueryUpdate {
+    QueryUpdate::Done(Box::new(QuerySummary {
+        rows,
+        elapsed: Duration::from_millis(41),
+        progress: proto::QueryProgress {
+            engines: 2,
+            elapsed_ms: 1_234,
+            rows_scanned: 1_000_000,
+            bytes_scanned: 512 << 20,
+            rows_out: rows,
+            ..Default::default()
+        },
+        plan,
+        ..Default::default()
+    }))
+}
+
+pub fn plan() -> PlanTree {
+    let scan = PlanNode {
+        name: "DataSourceExec".into(),
+        details: "ais/*.parquet, projection=[id, name]".into(),
+        stage: 1,
+        engines: vec![0, 1],
+        device: "cpu".into(),
+        rows: Some(20_000_000),
+        busy_us: Some(900_000),
+        bytes_scanned: Some(512 << 20),
+        ..Default::default()
+    };
+    let partial = PlanNode {
+        name: "AggregateExec".into(),
+        details: "partial, by [name]".into(),
+        stage: 1,
+        engines: vec![0, 1],
+        device: "cpu".into(),
+        rows: Some(52),
+        busy_us: Some(100_000),
+        children: vec![scan],
+        ..Default::default()
+    };
+    let root = PlanNode {
+        name: "AggregateExec".into(),
+        details: "final, by [name]".into(),
+        engines: vec![0],
+        device: "cpu".into(),
+        rows: Some(26),
+        busy_us: Some(1_500),
+        bytes_shuffled: Some(4096),
+        children: vec![partial],
+        ..Default::default()
+    };
+    PlanTree {
+        analyzed: true,
+        engines: 2,
+        elapsed_ms: 612,
+        root,
+    }
+}
+
+pub fn catalog() -> proto::Catalog {
+    let entry = |name: &str, columns: &[(&str, DataType)]| {
+        let fields: Vec<Field> = columns
+            .iter()
+            .map(|(name, kind)| Field::new(*name, kind.clone(), true))
+            .collect();
+        proto::CatalogEntry {
+            name: name.into(),
+            kind: proto::EntryKind::View.into(),
+            sql: format!("CREATE VIEW {name} AS SELECT 1"),
+            schema_json: serde_json::to_string(&Schema::new(fields)).unwrap(),
+            defined_at_ms: 0,
+            ..Default::default()
+        }
+    };
+    proto::Catalog {
+        session: "notebook".into(),
+        version: 1,
+        entries: vec![
+            entry(
+                "ais",
+                &[
+                    ("MMSI", DataType::Int64),
+                    ("SOG", DataType::Float64),
+                    ("Vessel Type", DataType::Utf8),
+                ],
+            ),
+            entry(
+                "ports",
+                &[("name", DataType::Utf8), ("country", DataType::Utf8)],
+            ),
+        ],
+    }
+}
