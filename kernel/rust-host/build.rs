@@ -11,10 +11,10 @@ const DEPENDENCIES: [&str; 4] = ["arrow-array", "arrow-buffer", "arrow-data", "a
 fn main() -> io::Result<()> {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let api = here.join("../api/src");
-    let lock = here.join("../../Cargo.lock");
+    let lock_path = here.join("../../Cargo.lock").canonicalize()?;
     println!("cargo::rerun-if-changed={}", api.display());
-    println!("cargo::rerun-if-changed={}", lock.display());
-    let lock = fs::read_to_string(&lock)?;
+    println!("cargo::rerun-if-changed={}", lock_path.display());
+    let lock = fs::read_to_string(&lock_path)?;
     let mut sources = Vec::new();
     collect(&api, &api, &mut sources)?;
     sources.sort();
@@ -33,6 +33,10 @@ fn main() -> io::Result<()> {
     let _ = writeln!(
         text,
         "];\n/// The crate's manifest.\npub(crate) const MANIFEST: &str = {manifest:?};"
+    );
+    let _ = writeln!(
+        text,
+        "/// The workspace's lock file.\npub(crate) const LOCK: &str = include_str!({lock_path:?});"
     );
     let _ = writeln!(
         text,

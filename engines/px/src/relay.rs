@@ -143,7 +143,12 @@ impl Relay {
         state.cell = cell;
         state.active = true;
         state.refused = false;
-        state.report = CellReport::default();
+        // A cell host that is gone already cannot die again.
+        let died = state.connected.is_none();
+        state.report = CellReport {
+            died,
+            ..CellReport::default()
+        };
     }
 
     /// The evaluation ended; everything the cell wrote has been told when this returns.

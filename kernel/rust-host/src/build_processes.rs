@@ -21,6 +21,11 @@ pub fn end_builds(spared: &[u32]) {
     }
 }
 
+/// Ends every descendant, the cell host too.
+pub fn end_everything() {
+    end_builds(&[]);
+}
+
 /// Whether a process descends from `ancestor` without being spared or below one that is.
 fn descends(process: u32, ancestor: u32, spared: &[u32], parents: &HashMap<u32, u32>) -> bool {
     let mut current = process;

@@ -23,6 +23,8 @@ mod packed {
 const DONE: &str = "done";
 /// Lines of cargo's output that an error shows.
 const SHOWN_LINES: usize = 20;
+/// Characters of each of them; cargo prints whole commands.
+const SHOWN_WIDTH: usize = 200;
 /// The package evcxr compiles cells in; what a session made of it is its own.
 const CELL_PACKAGE: &str = "ctx";
 /// Keeps cargo from looking for a workspace in the directories above.
@@ -158,6 +160,8 @@ impl CellCrate {
         make(&package.join("src"))?;
         write_cargo_config(&self.root.join("build"))?;
         write(&package.join("src/lib.rs"), "")?;
+        // Cargo keeps of it what is needed.
+        write(&package.join("Cargo.lock"), packed::LOCK)?;
         let dependency = self.dependency();
         let manifest = format!("{}\n{dependency}\n{OWN_WORKSPACE}", settings.manifest);
         write(&package.join("Cargo.toml"), &manifest)?;
@@ -194,14 +198,14 @@ impl CellCrate {
 /// Reads cargo's output to its end.
 fn follow(mut child: Child, progress: &dyn Fn(usize)) -> Result<(), RustHostError> {
     let mut begun = 0;
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     if let Some(output) = child.stderr.take() {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             if line.trim_start().starts_with("Compiling") {
                 begun += 1;
                 progress(begun);
             }
-            lines.push(line);
+            lines.push(line.chars().take(SHOWN_WIDTH).collect());
         }
     }
     let status = child

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How often a waiting cell looks whether it was interrupted.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// A compiler may be killed for memory; what it finished before is not compiled again.
+const ATTEMPTS: usize = 3;
+
 /// The crate of one host.
 pub struct CrateLoader {
     cell_crate: CellCrate,
@@ -25,6 +28,8 @@ pub struct CrateLoader {
 #[derive(Debug, Default)]
 struct State {
     compiled: Option<Result<(), String>>,
+    /// Kept to try again.
+    settings: Option<CompileSettings>,
     waiting: Option<u64>,
     begun: usize,
 }
@@ -65,12 +70,28 @@ impl CrateLoader {
         if self.is_compiled() {
             return;
         }
+        let mut state = self.lock();
+        state.settings = Some(settings.clone());
+        state.compiled = None;
+        state.begun = 0;
+        drop(state);
         let this = Arc::clone(self);
         let spawned = std::thread::Builder::new()
             .name("cell crate".to_string())
             .spawn(move || this.compile_now(&settings));
         if let Err(error) = spawned {
             self.set(Err(error.to_string()));
+        }
+    }
+
+    /// Tries again what failed before, for example because cargo was killed.
+    pub fn retry(self: &Arc<Self>) {
+        let state = self.lock();
+        let has_failed = matches!(state.compiled, Some(Err(_)));
+        let settings = state.settings.clone().filter(|_| has_failed);
+        drop(state);
+        if let Some(settings) = settings {
+            self.compile(settings);
         }
     }
 
@@ -115,8 +136,17 @@ impl CrateLoader {
             drop(state);
             self.tell(waiting, begun);
         };
-        let compiled = self.cell_crate.compile(settings, &started, &progress);
+        let mut compiled = Ok(());
+        for _ in 0..ATTEMPTS {
+            compiled = self.cell_crate.compile(settings, &started, &progress);
+            if compiled.is_ok() || self.evaluations.is_leaving() {
+                break;
+            }
+        }
         self.evaluations.set_background(None);
+        if self.evaluations.is_leaving() {
+            return;
+        }
         if let Err(error) = &compiled {
             tracing::error!(%error, "cells go without the bireme crate");
         }

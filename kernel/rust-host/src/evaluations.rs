@@ -40,6 +40,8 @@ struct State {
     cell_host: Option<Arc<Mutex<Child>>>,
     /// A cargo of the host's own, which an interrupt does not concern.
     background: Option<u32>,
+    /// Whether the process ends.
+    leaving: bool,
 }
 
 impl Evaluations {
@@ -100,6 +102,16 @@ impl Evaluations {
     /// The host compiles something of its own, or does so no more.
     pub fn set_background(&self, cargo: Option<u32>) {
         self.lock().background = cargo;
+    }
+
+    /// The process ends: what fails from now on fails because of it.
+    pub fn leave(&self) {
+        self.lock().leaving = true;
+    }
+
+    /// Whether the process ends.
+    pub fn is_leaving(&self) -> bool {
+        self.lock().leaving
     }
 
     /// Ends everything that runs or waits.

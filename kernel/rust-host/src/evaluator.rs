@@ -30,6 +30,8 @@ const USE_CRATE: &str = "use bireme::prelude::*;";
 /// Asked once so that the first cell with a `let` does not pay for evcxr's first look at types.
 const WARM_UP: &str = "let warm = vec![1u8]; warm.le";
 
+const NEW_DEPENDENCY: &str = "a new dependency compiles the types that were defined in cells anew";
+
 /// evcxr with what surrounds it.
 pub struct Evaluator {
     context: CommandContext,
@@ -121,9 +123,11 @@ impl Evaluator {
         if self.crate_loaded || !self.loader.is_compiled() || !self.endangered().is_empty() {
             return;
         }
+        self.relay.begin(None);
         if let Err(reason) = self.load_crate() {
             tracing::error!(reason, "the bireme crate could not be brought in");
         }
+        self.relay.end(false);
     }
 
     /// Compiles and runs a cell, and answers it. False when evcxr broke and the process must end.
@@ -155,15 +159,22 @@ impl Evaluator {
         self.warn_of_lost_variables(id, &cell);
         self.sources.push(label, code, &cell);
         let variables: Vec<String> = self.variables().into_iter().map(|one| one.name).collect();
-        let result = catch_unwind(AssertUnwindSafe(|| self.context.execute(&cell.code)));
-        let Ok(result) = result else {
+        let (mut result, mut report) = self.execute(&cell.code);
+        if was_dead(&result, &report) && !self.evaluations.is_interrupted() {
+            self.warn(
+                id,
+                "the process of the cells died between two cells",
+                &variables,
+            );
+            self.relay.begin(Some(id));
+            (result, report) = self.execute(&cell.code);
+        }
+        let Some(result) = result else {
             let text = "the compiler front end failed; the Rust host restarts";
-            let mut error = cell_error::plain("HostError", text, Vec::new());
-            error.lost_variables = variables;
-            return (Err(error), self.relay.end(false), false);
+            let error = cell_error::plain("HostError", text, Vec::new());
+            return (Err(lost(error, &variables)), report, false);
         };
         let died = matches!(result, Err(Error::SubprocessTerminated(_)));
-        let report = self.relay.end(died);
         let outcome = match result {
             Ok(outputs) => self.returned(id, outputs, &report),
             Err(_) if self.evaluations.is_interrupted() => Err(if died {
@@ -178,6 +189,13 @@ impl Evaluator {
             Err(error) => Err(compiler_message(&error.to_string())),
         };
         (outcome, report, true)
+    }
+
+    /// Compiles and runs code; no result when evcxr panicked.
+    fn execute(&mut self, code: &str) -> (Option<Result<EvalOutputs, Error>>, CellReport) {
+        let result = catch_unwind(AssertUnwindSafe(|| self.context.execute(code))).ok();
+        let died = matches!(result, Some(Err(Error::SubprocessTerminated(_))));
+        (result, self.relay.end(died))
     }
 
     /// How a cell that ran to some end did.
@@ -224,13 +242,14 @@ impl Evaluator {
         if self.crate_loaded || !mentions(code, &cell_crate::NAMES) {
             return Ok(());
         }
+        self.loader.retry();
         self.loader.wait(id).map_err(|reason| match reason {
             Some(reason) => host_error("the bireme crate is not there", &reason),
             None => interrupted_error(),
         })?;
         let endangered = self.endangered();
         if !endangered.is_empty() {
-            self.warn(id, &endangered);
+            self.warn(id, NEW_DEPENDENCY, &endangered);
         }
         self.load_crate()
             .map_err(|reason| host_error("the bireme crate could not be brought in", &reason))
@@ -263,15 +282,13 @@ impl Evaluator {
         let changes = |command: &String| command.starts_with(":dep") || command.starts_with(":opt");
         let endangered = self.endangered();
         if cell.commands.iter().any(changes) && !endangered.is_empty() {
-            self.warn(id, &endangered);
+            self.warn(id, NEW_DEPENDENCY, &endangered);
         }
     }
 
-    fn warn(&self, id: u64, variables: &[String]) {
-        let text = format!(
-            "warning: a new dependency compiles the types of this notebook anew; variables of such types are lost: {}\n",
-            variables.join(", ")
-        );
+    fn warn(&self, id: u64, reason: &str, variables: &[String]) {
+        let names = variables.join(", ");
+        let text = format!("warning: {reason}; variables that are lost: {names}\n");
         let event = HostEvent::Output {
             id: Some(id),
             stream: OutputStream::Stderr,
@@ -344,6 +361,12 @@ impl Evaluator {
     }
 }
 
+/// Whether the cell host was dead before the cell could run.
+fn was_dead(result: &Option<Result<EvalOutputs, Error>>, report: &CellReport) -> bool {
+    let died = matches!(result, Some(Err(Error::SubprocessTerminated(_))));
+    died && report.started.is_none()
+}
+
 /// The nearest place at or before a byte offset where a character begins.
 fn floor(code: &str, offset: usize) -> usize {
     let offset = offset.min(code.len());
@@ -378,11 +401,15 @@ fn host_error(what: &str, reason: &str) -> CellError {
 /// What evcxr says without a place in the cell.
 fn compiler_message(text: &str) -> CellError {
     let mut lines = text.lines().map(str::to_string);
-    let first = lines.next().unwrap_or_default();
+    let mut first = lines.next().unwrap_or_default();
     let mut details: Vec<String> = lines.collect();
     if text.contains("--offline") || text.contains("no matching package") {
         let hint = "help: cargo works offline here; a cell that starts with `:offline 0` lets it use the network";
         details.push(hint.to_string());
+    }
+    if first.contains("no parsable errors") {
+        let text = "the compiler ended without a reason; it may have been killed for memory";
+        details.insert(0, std::mem::replace(&mut first, text.to_string()));
     }
     cell_error::plain("CompileError", first, details)
 }
@@ -400,7 +427,9 @@ fn describe(error: &Error) -> String {
 
 /// Why the cell host ended, from evcxr's words for its exit status.
 fn ended(reason: &str) -> CellError {
-    let (_, status) = reason.rsplit_once("status: ").unwrap_or(("", reason));
+    let (_, status) = reason
+        .split_once("terminated with status: ")
+        .unwrap_or(("", reason));
     let status = status.trim().trim_end_matches(" (core dumped)");
     match status.strip_prefix("exit status: ") {
         Some(code) => {

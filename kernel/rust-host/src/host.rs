@@ -278,6 +278,7 @@ impl Reader {
         reason = "the evaluator may be inside evcxr, which nothing can stop"
     )]
     fn leave(&self) {
+        self.evaluations.leave();
         end_everything();
         let _ = std::fs::remove_dir_all(&self.directory);
         std::process::exit(0);
