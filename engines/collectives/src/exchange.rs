@@ -1,56 +1,332 @@
-//! The service of an engine that all collectives of all queries go through.
+//! The service of an engine that all collectives of all queries go through: it finds the plan a
+//! message belongs to, keeps early messages until this engine has its part of the plan, and ends
+//! plans on all ranks.
 
-use bireme_protocol::{Fault, QueryId};
+use crate::communicator::{Communicator, Inbox};
+use crate::counters::{LiveCounters, QueryCounters};
+use crate::ending::{Ending, EndingCell};
+use crate::error::CollectivesError;
+use crate::frame::{Body, Frame, FrameKind, OperationId};
+use crate::operation::{Operation, OperationSpec};
+use crate::plan_scope::{PlanKey, PlanScope, ScopeShared};
+use crate::sweeper;
+use bireme_frames::SpillDirectory;
+use bireme_protocol::{ErrorCode, Fault, QueryId};
+use parking_lot::Mutex;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// What one engine has moved for one query.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueryCounters {
-    /// Bytes of record batches sent to other engines.
-    pub bytes_sent: u64,
-    /// Bytes of record batches that came from other engines.
-    pub bytes_received: u64,
-    /// Rows sent, to this engine's own partitions too.
-    pub rows_sent: u64,
-    /// Rows received, from this engine's own partitions too.
-    pub rows_received: u64,
-    /// Messages sent to other engines.
-    pub messages_sent: u64,
-    /// Messages that came from other engines.
-    pub messages_received: u64,
-    /// Nanoseconds senders waited for credit.
-    pub wait_nanoseconds: u64,
-    /// Bytes written to the spill directory.
-    pub bytes_spilled: u64,
-    /// Bytes held in memory now.
-    pub bytes_buffered: u64,
-}
+/// Ended plans that are remembered, so that late messages for them are dropped.
+const ENDED_MAX: usize = 4096;
+/// Ended queries whose counters can still be asked for.
+const HISTORY_MAX: usize = 256;
+/// Plans that may be known from early messages alone.
+const UNCLAIMED_MAX: usize = 1024;
+/// How long messages wait for this engine's part of their plan.
+const UNCLAIMED_FOR: Duration = Duration::from_secs(30);
+/// How long a failed plan that nobody closes is remembered with its root cause.
+const FAILED_FOR: Duration = Duration::from_secs(120);
 
 /// One per engine: holds the communicator and every open operation.
 #[derive(Debug)]
 pub struct Exchange {
-    rank: usize,
-    size: usize,
+    communicator: Arc<dyn Communicator>,
+    spill: SpillDirectory,
+    plans: Mutex<Plans>,
+    wake_sweeper: Arc<Notify>,
+    sweeper: OnceLock<AbortOnDropHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Plans {
+    open: HashMap<PlanKey, Arc<PlanScope>>,
+    ended: HashSet<PlanKey>,
+    ended_order: VecDeque<PlanKey>,
+    history: VecDeque<(QueryId, QueryCounters, Option<Fault>)>,
+}
+
+/// Ends a plan on every engine when it is dropped. The head's root node holds it.
+#[derive(Debug)]
+pub struct PlanGuard {
+    exchange: Weak<Exchange>,
+    key: PlanKey,
 }
 
 impl Exchange {
+    /// Starts the service on the current tokio runtime. What does not fit in the budget of the
+    /// spill directory goes there.
+    pub fn start(communicator: Arc<dyn Communicator>, spill: SpillDirectory) -> Arc<Self> {
+        let exchange = Arc::new(Self {
+            communicator: Arc::clone(&communicator),
+            spill,
+            plans: Mutex::default(),
+            wake_sweeper: Arc::new(Notify::new()),
+            sweeper: OnceLock::new(),
+        });
+        let weak = Arc::downgrade(&exchange);
+        communicator.attach(weak.clone());
+        let wake = Arc::clone(&exchange.wake_sweeper);
+        exchange.sweeper.get_or_init(|| sweeper::start(weak, wake));
+        exchange
+    }
+
     /// This engine's rank.
     pub fn rank(&self) -> usize {
-        self.rank
+        self.communicator.rank()
     }
 
     /// How many engines take part.
     pub fn size(&self) -> usize {
-        self.size
+        self.communicator.size()
+    }
+
+    /// The spill directory, and through it the budget.
+    pub fn spill_directory(&self) -> &SpillDirectory {
+        &self.spill
+    }
+
+    /// Opens this engine's part of an operation, or finds it open.
+    pub fn open(
+        self: &Arc<Self>,
+        id: OperationId,
+        spec: OperationSpec,
+    ) -> Result<Operation, CollectivesError> {
+        let key = PlanKey::from(id);
+        let scope = self.scope(key).ok_or_else(|| CollectivesError::Ended {
+            action: "open",
+            index: id.index,
+            query: id.query.short(),
+        })?;
+        scope.claim();
+        scope.shared.ending.check("open", id)?;
+        let operation = scope.operation(id);
+        let weak = Arc::downgrade(self);
+        operation.open(spec, move |fault| {
+            if let Some(exchange) = weak.upgrade() {
+                exchange.fail_plan(key, fault);
+            }
+        })?;
+        Ok(operation)
+    }
+
+    /// A guard that ends the plan on every engine when it is dropped.
+    pub fn guard(self: &Arc<Self>, query: QueryId, plan: u64) -> PlanGuard {
+        let key = PlanKey { query, plan };
+        if let Some(scope) = self.scope(key) {
+            scope.claim();
+        }
+        PlanGuard {
+            exchange: Arc::downgrade(self),
+            key,
+        }
     }
 
     /// Ends every operation of the query on every engine and frees what it holds.
-    pub fn close_query(&self, _query: QueryId) {}
+    pub fn close_query(&self, query: QueryId) {
+        for key in self.plans_of(query) {
+            self.close_plan(key, true);
+        }
+    }
 
     /// Fails every operation of the query on every engine with this root cause.
-    pub fn abort_query(&self, _query: QueryId, _fault: Fault) {}
+    pub fn abort_query(&self, query: QueryId, fault: Fault) {
+        for key in self.plans_of(query) {
+            self.fail_plan(key, fault.clone());
+        }
+    }
 
     /// What this engine has moved for the query so far; zeros for a query it does not know.
-    pub fn counters(&self, _query: QueryId) -> QueryCounters {
-        QueryCounters::default()
+    pub fn counters(&self, query: QueryId) -> QueryCounters {
+        let mut sum = QueryCounters::default();
+        let plans = self.plans.lock();
+        for (_, counters, _) in plans.history.iter().filter(|(of, ..)| *of == query) {
+            sum.add(counters);
+        }
+        for scope in plans.open.values() {
+            if scope.shared.key.query == query {
+                sum.add(&scope.shared.counters.read());
+            }
+        }
+        sum
+    }
+
+    /// Why the query failed, if an engine said so.
+    pub fn fault(&self, query: QueryId) -> Option<Fault> {
+        let plans = self.plans.lock();
+        let open = plans.open.values();
+        let live = open.filter(|scope| scope.shared.key.query == query);
+        let mut faults = live.filter_map(|scope| match scope.shared.ending.get() {
+            Some(Ending::Failed(fault)) => Some((**fault).clone()),
+            _ => None,
+        });
+        faults.next().or_else(|| {
+            let history = plans.history.iter().rev();
+            history
+                .filter(|(of, ..)| *of == query)
+                .find_map(|(.., fault)| fault.clone())
+        })
+    }
+
+    /// How many plans are open here, failed ones that nobody has closed among them.
+    pub fn open_plans(&self) -> usize {
+        self.plans.lock().open.len()
+    }
+
+    fn plans_of(&self, query: QueryId) -> Vec<PlanKey> {
+        let plans = self.plans.lock();
+        let keys = plans.open.keys().copied();
+        keys.filter(|key| key.query == query).collect()
+    }
+
+    /// The plan, made if it is new here; `None` if it has ended.
+    fn scope(&self, key: PlanKey) -> Option<Arc<PlanScope>> {
+        let mut plans = self.plans.lock();
+        if plans.ended.contains(&key) {
+            return None;
+        }
+        if let Some(scope) = plans.open.get(&key) {
+            return Some(Arc::clone(scope));
+        }
+        let budget = self.spill.budget();
+        let scope = PlanScope::new(ScopeShared {
+            key,
+            communicator: Arc::clone(&self.communicator),
+            pool: Arc::new(budget.for_query(key.query.short())),
+            spill: self.spill.clone(),
+            counters: LiveCounters::default(),
+            ending: EndingCell::default(),
+            cancel: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            wake_sweeper: Arc::clone(&self.wake_sweeper),
+        });
+        plans.open.insert(key, Arc::clone(&scope));
+        drop(plans);
+        self.wake_sweeper.notify_one();
+        Some(scope)
+    }
+
+    fn close_plan(&self, key: PlanKey, tell: bool) {
+        let scope = {
+            let mut plans = self.plans.lock();
+            plans.remember_ended(key);
+            plans.open.remove(&key)
+        };
+        let Some(scope) = scope else { return };
+        scope.end(Ending::Closed);
+        if tell {
+            scope.broadcast(FrameKind::Close, None);
+        }
+        let fault = match scope.shared.ending.get() {
+            Some(Ending::Failed(fault)) => Some((**fault).clone()),
+            _ => None,
+        };
+        let mut plans = self.plans.lock();
+        if plans.history.len() == HISTORY_MAX {
+            plans.history.pop_front();
+        }
+        let counters = scope.shared.counters.read();
+        plans.history.push_back((key.query, counters, fault));
+    }
+
+    fn fail_plan(&self, key: PlanKey, fault: Fault) {
+        let fault = fault.of_query(key.query.to_string());
+        let scope = self.plans.lock().open.get(&key).map(Arc::clone);
+        let Some(scope) = scope else { return };
+        if scope.end(Ending::Failed(Box::new(fault.clone()))) {
+            tracing::debug!(query = %key.query, %fault, "a collective failed");
+            scope.broadcast(FrameKind::Abort, Some(&fault));
+        }
+    }
+
+    /// Does what is due for every plan. Returns whether there are any.
+    pub(crate) fn sweep(&self, now: Instant) -> bool {
+        let scopes: Vec<_> = self.plans.lock().open.values().map(Arc::clone).collect();
+        let unclaimed = scopes.iter().filter(|scope| !scope.is_claimed()).count();
+        for scope in &scopes {
+            let age = now.saturating_duration_since(scope.created);
+            let key = scope.shared.key;
+            if scope.shared.has_ended() {
+                if age > FAILED_FOR {
+                    self.close_plan(key, false);
+                }
+            } else if !scope.is_claimed() && (age > UNCLAIMED_FOR || unclaimed > UNCLAIMED_MAX) {
+                self.fail_plan(key, self.unclaimed_fault(age, unclaimed));
+            } else {
+                for operation in scope.operations() {
+                    operation.sweep(now);
+                }
+            }
+        }
+        !scopes.is_empty()
+    }
+
+    fn unclaimed_fault(&self, age: Duration, unclaimed: usize) -> Fault {
+        Fault::new(
+            ErrorCode::Internal,
+            format!(
+                "hold early messages on engine {}: its part of the plan did not come within {:.1} \
+                 s, {unclaimed} plans wait",
+                self.rank(),
+                age.as_secs_f64()
+            ),
+        )
+    }
+}
+
+impl Plans {
+    fn remember_ended(&mut self, key: PlanKey) {
+        if !self.ended.insert(key) {
+            return;
+        }
+        self.ended_order.push_back(key);
+        if self.ended_order.len() > ENDED_MAX
+            && let Some(oldest) = self.ended_order.pop_front()
+        {
+            self.ended.remove(&oldest);
+        }
+    }
+}
+
+impl Inbox for Exchange {
+    fn deliver(&self, from: usize, frame: Frame) {
+        let key = PlanKey::from(frame.operation);
+        match frame.kind {
+            FrameKind::Close => self.close_plan(key, false),
+            FrameKind::Abort => {
+                let fault = match frame.body {
+                    Body::Fault(fault) => fault,
+                    _ => Box::new(Fault::internal("a collective failed without a cause")),
+                };
+                if let Some(scope) = self.scope(key) {
+                    scope.end(Ending::Failed(fault));
+                }
+            }
+            _ => {
+                if let Some(scope) = self.scope(key)
+                    && !scope.shared.has_ended()
+                {
+                    scope.operation(frame.operation).apply(from, frame);
+                }
+            }
+        }
+    }
+
+    fn lost(&self, _peer: usize, fault: Fault) {
+        let keys: Vec<_> = self.plans.lock().open.keys().copied().collect();
+        for key in keys {
+            self.fail_plan(key, fault.clone());
+        }
+    }
+}
+
+impl Drop for PlanGuard {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.exchange.upgrade() {
+            exchange.close_plan(self.key, true);
+        }
     }
 }

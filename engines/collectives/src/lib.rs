@@ -3,8 +3,32 @@
 //! bireme-operators drive. Which rows go where is decided there; what is kept when memory runs
 //! out goes to the spill directory of bireme-frames.
 
+mod batch_codec;
+mod communicator;
+mod counters;
+mod credit;
+mod ending;
+mod error;
 mod exchange;
+mod frame;
+mod frame_header;
+mod in_process;
+mod link;
 mod operation;
+mod partition;
+mod plan_scope;
+mod receive;
+mod receiver;
+mod socket;
+mod spill_queue;
+mod sweeper;
 
-pub use exchange::{Exchange, QueryCounters};
-pub use operation::OperationId;
+pub use communicator::{Communicator, Inbox};
+pub use counters::QueryCounters;
+pub use error::{CollectivesError, fault_of};
+pub use exchange::{Exchange, PlanGuard};
+pub use frame::{Body, Frame, FrameKind, OperationId};
+pub use in_process::InProcessCommunicator;
+pub use operation::{Operation, OperationSpec};
+pub use receiver::Receiver;
+pub use socket::{SocketCommunicator, SocketOptions};

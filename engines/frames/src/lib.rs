@@ -1,1 +1,21 @@
-//! Placeholder.
+//! What an engine holds and where: the tiers, the one budget all reservations come from, the
+//! spill directory, and where a row belongs (placement). Resident frames build on these; moving
+//! rows between engines is left to bireme-collectives.
+
+mod budget;
+mod bytes_text;
+mod error;
+mod placement;
+mod snapshot;
+mod spill_directory;
+mod spill_file;
+mod tier;
+
+pub use budget::{Budget, QueryBudget};
+pub use bytes_text::bytes_text;
+pub use error::FramesError;
+pub use placement::{BUCKETS, Layout, Placement, hash_rows};
+pub use snapshot::{BudgetSnapshot, ConsumerSnapshot, QuerySnapshot, TierSnapshot};
+pub use spill_directory::{SpillCounters, SpillDirectory};
+pub use spill_file::SpillTempFile;
+pub use tier::Tier;

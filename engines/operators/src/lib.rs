@@ -2,6 +2,38 @@
 //! its kin, the rule that puts them in place of DataFusion's repartitions, their codec, and the
 //! session set-up for heads and workers. Moving the rows is left to bireme-collectives.
 
+mod co_partitioning;
+mod codec;
+mod collective_exec;
+mod distribute_rule;
+mod error;
+mod feed;
+mod file_leaf;
+mod file_split;
+mod head_exec;
+mod join_placement;
+mod placement_rules;
+mod placer;
+mod query_scope_exec;
+mod rank_zero_exec;
+mod requirements;
+mod routing;
 mod session;
+mod session_options;
+mod start;
+mod window_rewrite;
+mod worker_sessions;
 
-pub use session::{EngineTopology, QueryOptions, WorkerSessions, configure_session};
+pub use codec::CollectiveCodec;
+pub use collective_exec::CollectiveExec;
+pub use distribute_rule::DistributeRule;
+pub use error::OperatorsError;
+pub use head_exec::HeadExec;
+pub use query_scope_exec::QueryScopeExec;
+pub use rank_zero_exec::RankZeroExec;
+pub use routing::Routing;
+pub use session::{EngineTopology, QueryOptions, configure_session};
+pub use session_options::{query_of, query_runtime};
+pub use start::start_eagerly;
+pub use window_rewrite::WindowRewrite;
+pub use worker_sessions::WorkerSessions;

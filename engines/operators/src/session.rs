@@ -1,12 +1,21 @@
-//! How the engine process sets sessions up: one call for the head that plans a query, one
-//! `WorkerSessionBuilder` for the engines that run its tasks.
+//! How the engine process sets up the session of a head: the one that plans a query and runs its
+//! last stage.
 
-use async_trait::async_trait;
+use crate::codec::CollectiveCodec;
+use crate::distribute_rule::{DistributeRule, PARTITIONS_MIN};
+use crate::file_leaf;
+use crate::session_options;
+use crate::window_rewrite::WindowRewrite;
 use bireme_collectives::Exchange;
 use bireme_protocol::QueryId;
-use datafusion::error::DataFusionError;
-use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion_distributed::{WorkerQueryContext, WorkerSessionBuilder};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion_distributed::{
+    DistributedExt, RouteTasksEvent, SessionStateBuilderExt, WorkerResolver,
+};
 use std::sync::Arc;
 use url::Url;
 
@@ -22,7 +31,7 @@ pub struct EngineTopology {
 /// What the head says about one query.
 #[derive(Clone, Debug)]
 pub struct QueryOptions {
-    /// The query; one id, one run.
+    /// The query.
     pub query: QueryId,
     /// Partitions per engine (`target_partitions`), at least 2.
     pub partitions: usize,
@@ -30,43 +39,82 @@ pub struct QueryOptions {
     pub distribute_above_bytes: u64,
 }
 
+impl WorkerResolver for EngineTopology {
+    fn get_urls(&self) -> Result<Vec<Url>> {
+        Ok(self.urls.clone())
+    }
+}
+
 /// Makes a session plan queries for all engines: one stage, one task per engine.
 ///
-/// The caller adds what is its own: the runtime environment (whose pool is the engine's budget),
-/// tables, and `with_distributed_channel_resolver`.
+/// Call it last: settings of the builder's config are passed on to the engines as they are now,
+/// and the query planner in the builder, if there is one, is wrapped. The caller adds what is its
+/// own before: the runtime environment (whose pool is the engine's budget), tables, and
+/// `with_distributed_channel_resolver`.
 pub fn configure_session(
-    builder: SessionStateBuilder,
-    _topology: EngineTopology,
-    _exchange: Arc<Exchange>,
-    _options: QueryOptions,
-) -> SessionStateBuilder {
-    builder
-}
-
-/// The `WorkerSessionBuilder` of every engine: for `Worker::from_session_builder`.
-#[derive(Clone, Debug)]
-pub struct WorkerSessions {
+    mut builder: SessionStateBuilder,
+    topology: EngineTopology,
     exchange: Arc<Exchange>,
+    options: &QueryOptions,
+) -> Result<SessionStateBuilder> {
+    let engines = topology.urls.len();
+    if engines != exchange.size() || topology.rank != exchange.rank() {
+        return Err(DataFusionError::Configuration(format!(
+            "set up a session on engine {} of {engines}: its exchange is engine {} of {}",
+            topology.rank,
+            exchange.rank(),
+            exchange.size()
+        )));
+    }
+    let config = builder.config().get_or_insert_default();
+    config.options_mut().execution.target_partitions = options.partitions.max(PARTITIONS_MIN);
+    // Collectives are by hash over all engines; a layout by files would not fit them.
+    config.options_mut().optimizer.preserve_file_partitions = 0;
+    config.set_extension(exchange);
+    let headers = session_options::to_headers(options.query, config)?;
+    let rule = DistributeRule::new(engines, options.query, options.distribute_above_bytes);
+    let rules = with_rule(&mut builder, rule);
+    let logical = with_window_rewrite(&mut builder);
+    let (urls, head) = (topology.urls.clone(), topology.rank);
+    let route = move |event: RouteTasksEvent<'_>| file_leaf::route_tasks(&urls, head, &event);
+    builder
+        .with_optimizer_rules(logical)
+        .with_physical_optimizer_rules(rules)
+        .with_distributed_planner()
+        .with_distributed_worker_resolver(topology)
+        .with_distributed_user_codec(CollectiveCodec)
+        .with_distributed_desired_task_count_handler(file_leaf::desired_task_count)
+        .with_distributed_scale_up_leaf_node_handler(file_leaf::scale_up)
+        .with_distributed_route_tasks_handler(route)
+        .with_distributed_children_isolator_unions(false)?
+        .with_distributed_passthrough_headers(headers)
 }
 
-impl WorkerSessions {
-    /// Sessions whose collectives go through this exchange.
-    pub fn new(exchange: Arc<Exchange>) -> Self {
-        Self { exchange }
-    }
-
-    /// The exchange of this engine.
-    pub fn exchange(&self) -> &Arc<Exchange> {
-        &self.exchange
-    }
+/// DataFusion's rules with ours right before dynamic filters are pushed down: those below a
+/// collective are made below it and stay there.
+fn with_rule(
+    builder: &mut SessionStateBuilder,
+    rule: DistributeRule,
+) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = match builder.physical_optimizers().take() {
+        Some(optimizer) => optimizer.rules,
+        None => PhysicalOptimizer::new().rules,
+    };
+    let before = rules
+        .iter()
+        .position(|rule| rule.name() == "FilterPushdown(Post)");
+    rules.insert(before.unwrap_or(rules.len()), Arc::new(rule));
+    rules
 }
 
-#[async_trait]
-impl WorkerSessionBuilder for WorkerSessions {
-    async fn build_session_state(
-        &self,
-        context: WorkerQueryContext,
-    ) -> Result<SessionState, DataFusionError> {
-        Ok(context.builder.build())
-    }
+/// DataFusion's rules after ours, so that what it reads twice is narrowed twice.
+fn with_window_rewrite(
+    builder: &mut SessionStateBuilder,
+) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = match builder.optimizer().take() {
+        Some(optimizer) => optimizer.rules,
+        None => Optimizer::new().rules,
+    };
+    rules.insert(0, Arc::new(WindowRewrite));
+    rules
 }

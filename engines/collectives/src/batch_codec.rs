@@ -1,0 +1,204 @@
+//! A record batch as bytes: an Arrow IPC stream of exactly one batch, with its dictionaries, so
+//! that each message stands alone. Decoding is zero-copy. Sockets and spill files share it.
+
+use crate::error::CollectivesError;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamDecoder;
+use arrow::ipc::writer::StreamEncoder;
+use std::sync::Arc;
+
+/// The end of an Arrow IPC stream. The decoder gives a batch without columns, whose body has no
+/// bytes, only when something follows it.
+const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
+/// The batch as pieces to be written one after the other. The pieces share the batch's memory.
+pub(crate) fn encode(batch: &RecordBatch) -> Result<Vec<Buffer>, CollectivesError> {
+    let failed = |source: ArrowError| CollectivesError::Codec {
+        action: "encode",
+        rows: batch.num_rows(),
+        columns: batch.num_columns(),
+        source: Arc::new(source),
+    };
+    let batch = compact(batch).map_err(failed)?;
+    let mut encoder = StreamEncoder::try_new(&batch.schema()).map_err(failed)?;
+    let mut pieces = encoder.encode(&batch).map_err(failed)?;
+    pieces.push(Buffer::from_vec(END.to_vec()));
+    Ok(pieces)
+}
+
+/// The batch in the bytes [`encode`] made, with the schema of its operation.
+pub(crate) fn decode(bytes: Buffer, schema: &SchemaRef) -> Result<RecordBatch, CollectivesError> {
+    let failed = |source: ArrowError| CollectivesError::Codec {
+        action: "decode",
+        rows: 0,
+        columns: schema.fields().len(),
+        source: Arc::new(source),
+    };
+    let mut bytes = bytes;
+    let batch = StreamDecoder::new()
+        .decode(&mut bytes)
+        .map_err(failed)?
+        .ok_or_else(|| {
+            failed(ArrowError::IpcError(
+                "the message holds no batch".to_string(),
+            ))
+        })?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
+        .map_err(failed)
+}
+
+/// Bytes the rows take by themselves. Views and slices share buffers with batches that go
+/// elsewhere, so the size of the memory behind them would count those again and again.
+pub(crate) fn row_bytes(batch: &RecordBatch) -> usize {
+    let sizes = batch.columns().iter().map(|column| {
+        let data = column.to_data();
+        data.get_slice_memory_size()
+            .unwrap_or_else(|_| data.get_array_memory_size())
+            + view_bytes(column)
+    });
+    sizes.sum()
+}
+
+fn view_bytes(column: &ArrayRef) -> usize {
+    match column.data_type() {
+        DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
+        DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
+        _ => 0,
+    }
+}
+
+/// IPC writes every buffer a view array refers to, also what its rows do not use.
+fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    if !batch.columns().iter().any(is_sparse) {
+        return Ok(batch.clone());
+    }
+    let columns = batch.columns().iter().map(|column| {
+        if !is_sparse(column) {
+            return Arc::clone(column);
+        }
+        match column.data_type() {
+            DataType::Utf8View => Arc::new(column.as_string_view().gc()),
+            DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+            _ => Arc::clone(column),
+        }
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)
+}
+
+fn is_sparse(column: &ArrayRef) -> bool {
+    let (held, used) = match column.data_type() {
+        DataType::Utf8View => {
+            let views = column.as_string_view();
+            let held: usize = views.data_buffers().iter().map(Buffer::len).sum();
+            (held, views.total_buffer_bytes_used())
+        }
+        DataType::BinaryView => {
+            let views = column.as_binary_view();
+            let held: usize = views.data_buffers().iter().map(Buffer::len).sum();
+            (held, views.total_buffer_bytes_used())
+        }
+        _ => return false,
+    };
+    held > used.saturating_mul(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{
+        DictionaryArray, Int32Array, Int64Array, ListArray, StringArray, StringViewArray,
+    };
+    use arrow::datatypes::{Field, Int32Type, Schema};
+
+    fn joined(pieces: &[Buffer]) -> Buffer {
+        let bytes: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| piece.as_slice())
+            .copied()
+            .collect();
+        Buffer::from_vec(bytes)
+    }
+
+    fn round_trip(batch: &RecordBatch) -> RecordBatch {
+        decode(joined(&encode(batch).unwrap()), &batch.schema()).unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_column_comes_back() {
+        let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([
+            Some(vec![Some(1), None]),
+            None,
+            Some(vec![]),
+        ]);
+        let columns: Vec<(&str, ArrayRef, bool)> = vec![
+            (
+                "i",
+                Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])),
+                true,
+            ),
+            ("s", Arc::new(StringArray::from(vec!["a", "", "c"])), true),
+            (
+                "v",
+                Arc::new(StringViewArray::from(vec![
+                    Some("longer than twelve bytes"),
+                    None,
+                    Some("x"),
+                ])),
+                true,
+            ),
+            (
+                "d",
+                Arc::new(
+                    vec!["x", "y", "x"]
+                        .into_iter()
+                        .collect::<DictionaryArray<Int32Type>>(),
+                ),
+                true,
+            ),
+            ("l", Arc::new(lists), true),
+        ];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        assert_eq!(round_trip(&batch), batch);
+        let slice = batch.slice(1, 2);
+        assert_eq!(round_trip(&slice), slice);
+        let empty = batch.slice(0, 0);
+        assert_eq!(round_trip(&empty), empty);
+    }
+
+    #[test]
+    fn rows_without_columns_keep_their_number() {
+        let options = RecordBatchOptions::new().with_row_count(Some(7));
+        let schema = Arc::new(Schema::empty());
+        let batch = RecordBatch::try_new_with_options(schema, vec![], &options).unwrap();
+        assert_eq!(round_trip(&batch).num_rows(), 7);
+    }
+
+    #[test]
+    fn a_few_rows_of_many_views_are_a_small_message() {
+        let long: Vec<_> = (0..10_000)
+            .map(|i| format!("a value longer than twelve {i}"))
+            .collect();
+        let views: ArrayRef = Arc::new(StringViewArray::from_iter_values(&long));
+        let batch = RecordBatch::try_from_iter([("v", views)])
+            .unwrap()
+            .slice(17, 3);
+        assert!(row_bytes(&batch) < 1000);
+        assert!(joined(&encode(&batch).unwrap()).len() < 4000);
+        assert_eq!(round_trip(&batch), batch);
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        let schema = Arc::new(Schema::new(vec![Field::new("i", DataType::Int32, false)]));
+        assert!(decode(Buffer::from_vec(vec![7_u8; 100]), &schema).is_err());
+        assert!(decode(Buffer::from_vec(Vec::<u8>::new()), &schema).is_err());
+        let other: ArrayRef = Arc::new(Int32Array::from(vec![1]));
+        let batch = RecordBatch::try_from_iter([("a", Arc::clone(&other)), ("b", other)]).unwrap();
+        assert!(decode(joined(&encode(&batch).unwrap()), &schema).is_err());
+    }
+}

@@ -1,0 +1,308 @@
+//! Ranks in processes of one host: Unix sockets in a directory only their owner can enter. Each
+//! rank listens on one and has one connection to every other, on which all operations' messages
+//! go; what comes back comes on the other's connection.
+
+use crate::batch_codec;
+use crate::communicator::{Communicator, Inbox};
+use crate::error::CollectivesError;
+use crate::frame::{Body, Frame, FrameKind};
+use crate::frame_header::{BODY_BYTES_MAX, GREETING_BYTES, Greeting, HEADER_BYTES, Header};
+use crate::link::{Link, OnLost, Pieces, WRITE_WITHIN};
+use arrow::buffer::{Buffer, MutableBuffer};
+use async_trait::async_trait;
+use bireme_protocol::{ErrorCode, Fault};
+use std::fs::{self, DirBuilder, Permissions};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, Weak};
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+const DIRECTORY_MODE: u32 = 0o700;
+const READ_BUFFER_BYTES: usize = 64 << 10;
+/// Connections beyond one per rank that may be open while engines restart.
+const SPARE_CONNECTIONS: usize = 16;
+
+/// Where the ranks meet.
+#[derive(Clone, Debug)]
+pub struct SocketOptions {
+    /// A directory of the cluster, made with mode 0700 if need be.
+    pub directory: PathBuf,
+    /// The rank of this engine.
+    pub rank: usize,
+    /// How many there are.
+    pub size: usize,
+}
+
+/// One rank of a cluster on this host. Dropping it closes its connections.
+#[derive(Debug)]
+pub struct SocketCommunicator {
+    options: SocketOptions,
+    links: Vec<Option<Link>>,
+    inbox: Arc<OnceLock<Weak<dyn Inbox>>>,
+    tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+impl SocketCommunicator {
+    /// Listens, on the current tokio runtime. Other ranks are connected to when the first message
+    /// for them comes.
+    pub fn start(options: SocketOptions) -> Result<Arc<Self>, CollectivesError> {
+        let path = socket_path(&options.directory, options.rank);
+        let listener =
+            listen(&options.directory, &path).map_err(|source| CollectivesError::Listen {
+                path: path.clone(),
+                source: Arc::new(source),
+            })?;
+        let inbox: Arc<OnceLock<Weak<dyn Inbox>>> = Arc::default();
+        let on_lost = on_lost(Arc::clone(&inbox));
+        let greeting = Greeting {
+            rank: options.rank as u32,
+            size: options.size as u32,
+            build: build_hash(),
+        };
+        let runtime = tokio::runtime::Handle::current();
+        let mut links = Vec::with_capacity(options.size);
+        let mut tasks = Vec::with_capacity(options.size + 1);
+        for peer in 0..options.size {
+            if peer == options.rank {
+                links.push(None);
+                continue;
+            }
+            let path = socket_path(&options.directory, peer);
+            let (link, writer) = Link::new(peer, path, greeting, Arc::clone(&on_lost));
+            links.push(Some(link));
+            tasks.push(AbortOnDropHandle::new(runtime.spawn(writer.run())));
+        }
+        let accepting = accept(listener, greeting, Arc::clone(&inbox), on_lost);
+        tasks.push(AbortOnDropHandle::new(runtime.spawn(accepting)));
+        Ok(Arc::new(Self {
+            options,
+            links,
+            inbox,
+            tasks,
+        }))
+    }
+
+    fn link(&self, to: usize) -> Result<&Link, CollectivesError> {
+        let link = self.links.get(to).and_then(Option::as_ref);
+        link.ok_or(CollectivesError::NoSuchPeer {
+            peer: to,
+            size: self.options.size,
+        })
+    }
+}
+
+impl Drop for SocketCommunicator {
+    fn drop(&mut self) {
+        self.tasks.clear();
+        let path = socket_path(&self.options.directory, self.options.rank);
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::debug!(path = %path.display(), %error, "remove socket");
+        }
+    }
+}
+
+#[async_trait]
+impl Communicator for SocketCommunicator {
+    fn rank(&self) -> usize {
+        self.options.rank
+    }
+
+    fn size(&self) -> usize {
+        self.options.size
+    }
+
+    fn attach(&self, inbox: Weak<dyn Inbox>) {
+        self.inbox.get_or_init(|| inbox);
+    }
+
+    async fn send(&self, to: usize, frame: Frame) -> Result<u64, CollectivesError> {
+        let link = self.link(to)?;
+        let (pieces, bytes) = pieces(frame)?;
+        link.send(pieces).await?;
+        Ok(bytes)
+    }
+
+    fn post(&self, to: usize, frame: Frame) -> Result<(), CollectivesError> {
+        let link = self.link(to)?;
+        let (pieces, _) = pieces(frame)?;
+        link.post(pieces)
+    }
+}
+
+fn socket_path(directory: &Path, rank: usize) -> PathBuf {
+    directory.join(format!("exchange-{rank}"))
+}
+
+fn listen(directory: &Path, path: &Path) -> io::Result<UnixListener> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(directory)?;
+    fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE))?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    UnixListener::bind(path)
+}
+
+fn on_lost(inbox: Arc<OnceLock<Weak<dyn Inbox>>>) -> OnLost {
+    Arc::new(move |peer, error| {
+        tracing::debug!(peer, %error, "lost an engine");
+        let rank = u32::try_from(peer).unwrap_or(u32::MAX);
+        let message = format!("engine {peer} ended or went silent");
+        let fault = Fault::new(ErrorCode::EngineLost, message)
+            .with_cause(error.to_string())
+            .on_engine(rank);
+        if let Some(inbox) = inbox.get().and_then(Weak::upgrade) {
+            inbox.lost(peer, fault);
+        }
+    })
+}
+
+/// Messages are only understood by the build that wrote them.
+fn build_hash() -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(bireme_protocol::build_id())
+}
+
+fn pieces(frame: Frame) -> Result<(Pieces, u64), CollectivesError> {
+    let body = match frame.body {
+        Body::Empty => Vec::new(),
+        Body::Batch(batch) => batch_codec::encode(&batch)?,
+        Body::Encoded(buffer) => vec![buffer],
+        Body::Fault(fault) => vec![Buffer::from_vec(fault.to_json().into_bytes())],
+    };
+    let body_bytes: u64 = body.iter().map(|piece| piece.len() as u64).sum();
+    if body_bytes > BODY_BYTES_MAX {
+        return Err(CollectivesError::Malformed {
+            peer: 0,
+            reason: format!("a batch of {body_bytes} bytes, {BODY_BYTES_MAX} are allowed"),
+        });
+    }
+    let header = Header {
+        operation: frame.operation,
+        kind: frame.kind,
+        partition: frame.partition,
+        bytes: frame.bytes,
+        body_bytes,
+    };
+    let mut pieces = Vec::with_capacity(body.len() + 1);
+    pieces.push(Buffer::from_vec(header.to_bytes().to_vec()));
+    pieces.extend(body);
+    Ok((pieces, body_bytes))
+}
+
+async fn accept(
+    listener: UnixListener,
+    ours: Greeting,
+    inbox: Arc<OnceLock<Weak<dyn Inbox>>>,
+    on_lost: OnLost,
+) {
+    let mut readers = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if readers.len() < ours.size as usize + SPARE_CONNECTIONS => {
+                    readers.spawn(read(stream, ours, Arc::clone(&inbox), Arc::clone(&on_lost)));
+                }
+                Ok(_) => tracing::warn!("refuse a connection: too many are open"),
+                Err(error) => {
+                    tracing::warn!(%error, "accept a connection");
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = readers.join_next(), if !readers.is_empty() => {}
+        }
+    }
+}
+
+async fn read(
+    stream: UnixStream,
+    ours: Greeting,
+    inbox: Arc<OnceLock<Weak<dyn Inbox>>>,
+    on_lost: OnLost,
+) {
+    let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
+    let peer = match greet(&mut stream, ours).await {
+        Ok(peer) => peer,
+        Err(reason) => {
+            tracing::warn!(%reason, "refuse a connection");
+            return;
+        }
+    };
+    let error = loop {
+        match read_frame(&mut stream, peer).await {
+            Ok(frame) => match inbox.get().and_then(Weak::upgrade) {
+                Some(inbox) => inbox.deliver(peer, frame),
+                None => return,
+            },
+            Err(error) => break error,
+        }
+    };
+    on_lost(peer, &error);
+}
+
+async fn greet(stream: &mut BufReader<UnixStream>, ours: Greeting) -> Result<usize, String> {
+    // The directory is private; the peer's user is checked all the same.
+    let own = fs::metadata("/proc/self").map_err(|error| error.to_string())?;
+    let credentials = stream.get_ref().peer_cred();
+    let user = credentials.map_err(|error| error.to_string())?.uid();
+    if user != own.uid() {
+        return Err(format!("it comes from user {user}"));
+    }
+    let mut bytes = [0; GREETING_BYTES];
+    tokio::time::timeout(WRITE_WITHIN, stream.read_exact(&mut bytes))
+        .await
+        .map_err(|_| "no greeting came".to_string())?
+        .map_err(|error| error.to_string())?;
+    let theirs = Greeting::from_bytes(&bytes)?;
+    if theirs.size != ours.size || theirs.rank >= ours.size || theirs.rank == ours.rank {
+        return Err(format!(
+            "it says it is rank {} of {}, this is rank {} of {}",
+            theirs.rank, theirs.size, ours.rank, ours.size
+        ));
+    }
+    if theirs.build != ours.build {
+        return Err(format!("engine {} is of another build", theirs.rank));
+    }
+    Ok(theirs.rank as usize)
+}
+
+async fn read_frame(
+    stream: &mut BufReader<UnixStream>,
+    peer: usize,
+) -> Result<Frame, CollectivesError> {
+    let failed = |source: io::Error| CollectivesError::Peer {
+        action: "receive from",
+        peer,
+        source: Arc::new(source),
+    };
+    let mut bytes = [0; HEADER_BYTES];
+    stream.read_exact(&mut bytes).await.map_err(failed)?;
+    let header = Header::from_bytes(peer, &bytes)?;
+    let mut body = MutableBuffer::from_len_zeroed(header.body_bytes as usize);
+    tokio::time::timeout(WRITE_WITHIN, stream.read_exact(body.as_slice_mut()))
+        .await
+        .map_err(|elapsed| failed(elapsed.into()))?
+        .map_err(failed)?;
+    let body = match header.kind {
+        FrameKind::Batch => Body::Encoded(body.into()),
+        FrameKind::Abort => {
+            let text = String::from_utf8_lossy(body.as_slice());
+            Body::Fault(Box::new(Fault::from_json(&text)))
+        }
+        _ => Body::Empty,
+    };
+    Ok(Frame {
+        operation: header.operation,
+        kind: header.kind,
+        partition: header.partition,
+        bytes: header.bytes,
+        body,
+    })
+}

@@ -1,0 +1,80 @@
+//! What only the socket transport must do: be private, refuse strangers, survive a restart.
+
+use crate::cluster::{Cluster, Transport, batch, drain, id, in_time, until};
+use bireme_collectives::{
+    Communicator, Frame, FrameKind, Inbox, SocketCommunicator, SocketOptions,
+};
+use bireme_protocol::{Fault, QueryId};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, Weak};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_directory_is_private_and_strangers_are_not_heard() {
+    let cluster = Cluster::new(Transport::Sockets, 2);
+    let directory = cluster.home.path().join("sockets");
+    let mode = std::fs::metadata(&directory).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let garbage = tokio::task::spawn_blocking(move || {
+        let mut stream = UnixStream::connect(directory.join("exchange-0")).unwrap();
+        stream.write_all(&[0xa5; 4096]).unwrap();
+        let mut answer = Vec::new();
+        // The connection is closed without an answer; how is up to the system.
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    });
+    assert!(in_time(garbage).await.unwrap().is_empty());
+    let query = QueryId::random();
+    let operations = cluster.open(id(query, 0), 1);
+    for operation in &operations {
+        in_time(operation.send(0, 0, batch([7]))).await.unwrap();
+        in_time(operation.finish()).await.unwrap();
+    }
+    assert_eq!(drain(&operations[0], 0).await, [7, 7]);
+}
+
+#[derive(Default)]
+struct Recorder {
+    frames: Mutex<Vec<FrameKind>>,
+    lost: Mutex<Vec<usize>>,
+}
+
+impl Inbox for Recorder {
+    fn deliver(&self, _from: usize, frame: Frame) {
+        self.frames.lock().unwrap().push(frame.kind);
+    }
+
+    fn lost(&self, peer: usize, _fault: Fault) {
+        self.lost.lock().unwrap().push(peer);
+    }
+}
+
+fn listen(directory: &std::path::Path, rank: usize) -> (Arc<SocketCommunicator>, Arc<Recorder>) {
+    let communicator = SocketCommunicator::start(SocketOptions {
+        directory: directory.to_path_buf(),
+        rank,
+        size: 2,
+    })
+    .unwrap();
+    let recorder = Arc::new(Recorder::default());
+    let inbox: Weak<dyn Inbox> = Arc::downgrade(&recorder) as _;
+    communicator.attach(inbox);
+    (communicator, recorder)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_is_reached_again_after_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, heard) = listen(home.path(), 0);
+    let (second, _inbox) = listen(home.path(), 1);
+    let frame = || Frame::signal(id(QueryId::random(), 0), FrameKind::Stop, 0, 0);
+    second.post(0, frame()).unwrap();
+    first.post(1, frame()).unwrap();
+    until("it was heard", || !heard.frames.lock().unwrap().is_empty()).await;
+    drop(second);
+    until("it was missed", || heard.lost.lock().unwrap().contains(&1)).await;
+    let (_again, inbox) = listen(home.path(), 1);
+    first.post(1, frame()).unwrap();
+    until("it hears again", || inbox.frames.lock().unwrap().len() == 1).await;
+}

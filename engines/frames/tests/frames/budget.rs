@@ -1,0 +1,116 @@
+//! The budget as operators meet it.
+
+use bireme_frames::{Budget, Tier};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
+use std::sync::Arc;
+
+const KIB: usize = 1024;
+
+fn pool(budget: &Arc<Budget>, query: &str) -> Arc<dyn MemoryPool> {
+    Arc::new(budget.for_query(query))
+}
+
+#[test]
+fn one_consumer_alone_may_use_everything() {
+    let budget = Budget::new(1000 * KIB, 0);
+    let spiller = MemoryConsumer::new("sort")
+        .with_can_spill(true)
+        .register(&pool(&budget, "a"));
+    spiller.try_grow(1000 * KIB).unwrap();
+    assert!(spiller.try_grow(1).is_err());
+    drop(spiller);
+    assert_eq!(budget.host_used(), 0);
+}
+
+#[test]
+fn under_pressure_a_spiller_is_held_to_its_share_of_active_ones() {
+    let budget = Budget::new(1000 * KIB, 0);
+    let pool = pool(&budget, "a");
+    let make = |name: &str| {
+        MemoryConsumer::new(name)
+            .with_can_spill(true)
+            .register(&pool)
+    };
+    let (first, second) = (make("first"), make("second"));
+    let _idle: Vec<_> = (0..50).map(|i| make(&format!("idle {i}"))).collect();
+    first.try_grow(700 * KIB).unwrap();
+    second.try_grow(40 * KIB).unwrap();
+    let refused = first.try_grow(100 * KIB).unwrap_err().to_string();
+    assert!(
+        refused.contains("its share under pressure is 500.0 KiB"),
+        "{refused}"
+    );
+    second.try_grow(200 * KIB).unwrap();
+}
+
+#[test]
+fn queries_share_before_consumers_do() {
+    let budget = Budget::new(1200 * KIB, 0);
+    let (a, b) = (pool(&budget, "a"), pool(&budget, "b"));
+    let many: Vec<_> = (0..8)
+        .map(|i| {
+            MemoryConsumer::new(format!("a{i}"))
+                .with_can_spill(true)
+                .register(&a)
+        })
+        .collect();
+    for one in &many {
+        one.try_grow(100 * KIB).unwrap();
+    }
+    let other = MemoryConsumer::new("b").with_can_spill(true).register(&b);
+    other.try_grow(300 * KIB).unwrap();
+    assert!(many[0].try_grow(10 * KIB).is_err());
+    other.try_grow(100 * KIB).unwrap();
+}
+
+#[test]
+fn a_refusal_says_who_asked_for_what_and_who_holds_the_most() {
+    let budget = Budget::new(1000 * KIB, 0);
+    let pool = pool(&budget, "0af1");
+    let big = MemoryConsumer::new("HashJoinInput[0]").register(&pool);
+    big.try_grow(900 * KIB).unwrap();
+    let small = MemoryConsumer::new("TopK[1]").register(&pool);
+    small.try_grow(10 * KIB).unwrap();
+    insta::assert_snapshot!(small.try_grow(200 * KIB).unwrap_err(), @"Resources exhausted: reserve 200.0 KiB of host memory for TopK[1] of query 0af1: it holds 10.0 KiB, 90.0 KiB of 1000.0 KiB remain; HashJoinInput[0] holds the most, 900.0 KiB; raise memory.host_limit, use more engines, or let fewer queries run at once");
+}
+
+#[test]
+fn what_cannot_be_refused_is_counted() {
+    let budget = Budget::new(100 * KIB, 0);
+    let consumer = MemoryConsumer::new("receive").register(&pool(&budget, "a"));
+    consumer.grow(150 * KIB);
+    let snapshot = budget.snapshot();
+    assert_eq!(snapshot.overcommitted, 50 * KIB as u64);
+    consumer.shrink(150 * KIB);
+    let snapshot = budget.snapshot();
+    assert_eq!(snapshot.overcommitted, 0);
+    assert_eq!(snapshot.overcommitted_peak, 50 * KIB as u64);
+    assert!(snapshot.queries.is_empty() && snapshot.consumers.is_empty());
+    assert_eq!(snapshot.tiers[0].tier, Tier::Host);
+}
+
+#[test]
+fn disk_is_claimed_up_to_its_limit() {
+    let budget = Budget::new(0, 100);
+    budget.reserve_disk(60).unwrap();
+    insta::assert_snapshot!(budget.reserve_disk(50).unwrap_err(), @"reserve 50 B of disk for spilling: 60 B of 100 B are in use; raise memory.disk_limit or let fewer queries run at once");
+    budget.release_disk(60);
+    budget.reserve_disk(100).unwrap();
+    assert_eq!(budget.snapshot().tiers[1].refused, 1);
+}
+
+#[test]
+fn a_split_reservation_is_one_consumer_and_ends_clean() {
+    let budget = Budget::new(1000 * KIB, 0);
+    let whole = MemoryConsumer::new("sort")
+        .with_can_spill(true)
+        .register(&pool(&budget, "a"));
+    whole.try_grow(100 * KIB).unwrap();
+    let part = whole.split(40 * KIB);
+    assert_eq!(budget.snapshot().consumers.len(), 1);
+    drop(whole);
+    assert_eq!(budget.host_used(), 40 * KIB);
+    drop(part);
+    assert_eq!(budget.host_used(), 0);
+    assert!(budget.snapshot().queries.is_empty());
+}

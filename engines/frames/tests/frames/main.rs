@@ -1,0 +1,5 @@
+//! Tests of budgets, the spill directory and placement through their public behaviour.
+
+mod budget;
+mod placement;
+mod spill_directory;

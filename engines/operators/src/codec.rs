@@ -1,0 +1,180 @@
+//! The nodes of this crate as bytes in a plan.
+
+use crate::collective_exec::CollectiveExec;
+use crate::error::OperatorsError;
+use crate::rank_zero_exec::RankZeroExec;
+use crate::routing::Routing;
+use bireme_collectives::OperationId;
+use bireme_protocol::QueryId;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::Partitioning;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion_proto::physical_plan::from_proto::parse_protobuf_partitioning;
+use datafusion_proto::physical_plan::to_proto::serialize_partitioning;
+use datafusion_proto::physical_plan::{
+    PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
+};
+use datafusion_proto::protobuf;
+use prost::Message;
+use std::sync::Arc;
+
+/// Encodes and decodes the nodes of this crate that travel to engines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CollectiveCodec;
+
+#[derive(Clone, PartialEq, Message)]
+struct NodeProto {
+    #[prost(oneof = "Node", tags = "1, 2")]
+    node: Option<Node>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Node {
+    #[prost(message, tag = "1")]
+    Collective(CollectiveProto),
+    #[prost(message, tag = "2")]
+    RankZero(RankZeroProto),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RankZeroProto {}
+
+#[derive(Clone, PartialEq, Message)]
+struct CollectiveProto {
+    #[prost(string, tag = "1")]
+    query: String,
+    #[prost(uint64, tag = "2")]
+    plan: u64,
+    #[prost(uint32, tag = "3")]
+    index: u32,
+    #[prost(uint32, tag = "4")]
+    engines: u32,
+    #[prost(enumeration = "RoutingProto", tag = "5")]
+    routing: i32,
+    #[prost(message, optional, tag = "6")]
+    partitioning: Option<protobuf::Partitioning>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+enum RoutingProto {
+    Unspecified = 0,
+    Shuffle = 1,
+    Broadcast = 2,
+    Gather = 3,
+}
+
+fn failed(action: &'static str, what: &str, reason: impl ToString) -> DataFusionError {
+    OperatorsError::Codec {
+        action,
+        what: what.to_string(),
+        reason: reason.to_string(),
+    }
+    .into()
+}
+
+impl PhysicalExtensionCodec for CollectiveCodec {
+    fn try_decode(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        context: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let proto = NodeProto::decode(bytes).map_err(|error| failed("decode", "a node", error))?;
+        let [input] = inputs else {
+            let reason = format!("it has {} inputs, not one", inputs.len());
+            return Err(failed("decode", "a node", reason));
+        };
+        match proto.node {
+            Some(Node::RankZero(_)) => Ok(Arc::new(RankZeroExec::new(Arc::clone(input)))),
+            Some(Node::Collective(proto)) => {
+                let codec = Self;
+                let decoding = PhysicalPlanDecodeContext::new(context, &codec);
+                decode_collective(&proto, input, &decoding, converter)
+            }
+            None => Err(failed("decode", "a node", "it is of no known kind")),
+        }
+    }
+
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        bytes: &mut Vec<u8>,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        let proto = if node.is::<RankZeroExec>() {
+            Node::RankZero(RankZeroProto {})
+        } else if let Some(collective) = node.downcast_ref::<CollectiveExec>() {
+            Node::Collective(encode_collective(collective, converter)?)
+        } else {
+            return Err(failed("encode", node.name(), "it is no node of this codec"));
+        };
+        NodeProto { node: Some(proto) }
+            .encode(bytes)
+            .map_err(|error| failed("encode", node.name(), error))
+    }
+}
+
+fn encode_collective(
+    node: &CollectiveExec,
+    converter: &dyn PhysicalProtoConverterExtension,
+) -> Result<CollectiveProto> {
+    let (routing, partitioning) = match node.routing() {
+        Routing::Broadcast => (RoutingProto::Broadcast, None),
+        Routing::Gather => (RoutingProto::Gather, None),
+        Routing::Shuffle { keys, partitions } => {
+            let partitioning = Partitioning::Hash(keys.clone(), *partitions);
+            let proto = serialize_partitioning(&partitioning, &CollectiveCodec, converter)?;
+            (RoutingProto::Shuffle, Some(proto))
+        }
+    };
+    let id = node.id();
+    Ok(CollectiveProto {
+        query: id.query.to_string(),
+        plan: id.plan,
+        index: id.index,
+        engines: node.engines() as u32,
+        routing: routing.into(),
+        partitioning,
+    })
+}
+
+fn decode_collective(
+    proto: &CollectiveProto,
+    input: &Arc<dyn ExecutionPlan>,
+    decoding: &PhysicalPlanDecodeContext<'_>,
+    converter: &dyn PhysicalProtoConverterExtension,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let wrong = |reason: &str| failed("decode", "a collective", reason);
+    let query: QueryId = proto
+        .query
+        .parse()
+        .map_err(|_| wrong("its query id is none"))?;
+    let routing = match proto.routing() {
+        RoutingProto::Unspecified => return Err(wrong("it has no routing")),
+        RoutingProto::Broadcast => Routing::Broadcast,
+        RoutingProto::Gather => Routing::Gather,
+        RoutingProto::Shuffle => {
+            let schema = input.schema();
+            let partitioning = proto.partitioning.as_ref();
+            match parse_protobuf_partitioning(partitioning, decoding, &schema, converter)? {
+                Some(Partitioning::Hash(keys, partitions)) => Routing::Shuffle { keys, partitions },
+                _ => return Err(wrong("its partitioning is not by hash")),
+            }
+        }
+    };
+    let id = OperationId {
+        query,
+        plan: proto.plan,
+        index: proto.index,
+    };
+    let engines = proto.engines as usize;
+    Ok(Arc::new(CollectiveExec::new(
+        id,
+        routing,
+        engines,
+        Arc::clone(input),
+    )))
+}

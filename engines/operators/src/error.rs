@@ -1,0 +1,60 @@
+//! What can go wrong in planning and running collectives.
+
+use datafusion::error::DataFusionError;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorsError {
+    /// The session of a task has no exchange.
+    #[error(
+        "run {node} of query {query}: this session has no exchange; set sessions up with \
+         configure_session or WorkerSessions"
+    )]
+    NoExchange {
+        /// The node.
+        node: &'static str,
+        /// The query.
+        query: String,
+    },
+    /// A task runs on another engine than its number says.
+    #[error(
+        "run {node} of query {query}: task {task} of {tasks} is on engine {rank} of {engines}; \
+         task i must run on engine i, this is a defect"
+    )]
+    Misrouted {
+        /// The node.
+        node: &'static str,
+        /// The query.
+        query: String,
+        /// The task.
+        task: usize,
+        /// How many tasks there are.
+        tasks: usize,
+        /// Where it runs.
+        rank: usize,
+        /// How many engines there are.
+        engines: usize,
+    },
+    /// A plan was run a second time.
+    #[error("run query {query}: this plan has been run before; plan the query again")]
+    RunTwice {
+        /// The query.
+        query: String,
+    },
+    /// A message of the codec is not what it should be.
+    #[error("{action} {what}: {reason}")]
+    Codec {
+        /// encode, decode.
+        action: &'static str,
+        /// What.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl From<OperatorsError> for DataFusionError {
+    fn from(error: OperatorsError) -> Self {
+        Self::External(Box::new(error))
+    }
+}

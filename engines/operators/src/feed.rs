@@ -1,0 +1,263 @@
+//! The sending side of a collective: one task per partition of the input, which ends with the
+//! query at the latest. What nobody wants is not computed; a failure becomes the failure of the
+//! query on every engine.
+
+use crate::routing::Routing;
+use bireme_collectives::{Operation, fault_of};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::compute::BatchCoalescer;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
+use datafusion::physical_plan::repartition::BatchPartitioner;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use futures::StreamExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A bucket of wide rows is sent when it holds about this much, rather than a whole batch.
+const BUCKET_BYTES: usize = 1 << 20;
+/// But never fewer rows than this.
+const BUCKET_ROWS_MIN: usize = 256;
+
+/// What a sending side counts.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedMetrics {
+    rows: Count,
+    bytes: Count,
+    partition_time: Time,
+    send_time: Time,
+}
+
+impl FeedMetrics {
+    pub(crate) fn new(set: &ExecutionPlanMetricsSet) -> Self {
+        let builder = || MetricBuilder::new(set);
+        Self {
+            rows: builder().global_counter("rows_sent"),
+            bytes: builder().global_counter("bytes_sent"),
+            partition_time: builder().subset_time("partition_time", 0),
+            send_time: builder().subset_time("send_time", 0),
+        }
+    }
+}
+
+/// Starts a task per partition of the input.
+pub(crate) fn start(
+    operation: &Operation,
+    routing: &Routing,
+    input: &Arc<dyn ExecutionPlan>,
+    metrics: &FeedMetrics,
+    context: &Arc<TaskContext>,
+) -> Result<()> {
+    let inputs = input.output_partitioning().partition_count();
+    let remaining = Arc::new(AtomicUsize::new(inputs));
+    for partition in 0..inputs {
+        let sender = Sender {
+            operation: operation.clone(),
+            metrics: metrics.clone(),
+        };
+        let stream = input.execute(partition, Arc::clone(context));
+        let router = stream.and_then(|stream| {
+            let router = Router::new(routing, sender, input, partition, context)?;
+            Ok((stream, router))
+        });
+        let (stream, router) = match router {
+            Ok(ready) => ready,
+            Err(error) => {
+                operation.fail(fault_of(&error));
+                return Err(error);
+            }
+        };
+        let operation_of_task = operation.clone();
+        let remaining = Arc::clone(&remaining);
+        operation.spawn(async move {
+            let operation = operation_of_task;
+            let mut fed = feed(stream, router, &operation).await;
+            if fed.is_ok() && remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+                fed = operation.finish().await.map_err(Into::into);
+            }
+            if let Err(error) = fed {
+                operation.fail(fault_of(&error));
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn feed(
+    mut stream: SendableRecordBatchStream,
+    mut router: Router,
+    operation: &Operation,
+) -> Result<()> {
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        if !operation.is_wanted() {
+            return Ok(());
+        }
+        if batch.num_rows() > 0 {
+            router.route(batch).await?;
+        }
+    }
+    drop(stream);
+    router.flush().await
+}
+
+struct Sender {
+    operation: Operation,
+    metrics: FeedMetrics,
+}
+
+impl Sender {
+    async fn send(&self, to: usize, partition: usize, batch: RecordBatch) -> Result<()> {
+        let rows = batch.num_rows();
+        let _timer = self.metrics.send_time.timer();
+        if let Some(bytes) = self.operation.send(to, partition, batch).await? {
+            self.metrics.rows.add(rows);
+            self.metrics.bytes.add(bytes as usize);
+        }
+        Ok(())
+    }
+}
+
+enum Router {
+    Gather { sender: Sender, partition: usize },
+    Broadcast { sender: Sender },
+    Shuffle(Box<Shuffle>),
+}
+
+impl Router {
+    fn new(
+        routing: &Routing,
+        sender: Sender,
+        input: &Arc<dyn ExecutionPlan>,
+        partition: usize,
+        context: &Arc<TaskContext>,
+    ) -> Result<Self> {
+        let inputs = input.output_partitioning().partition_count();
+        Ok(match routing {
+            Routing::Gather => {
+                let partition = sender.operation.rank() * inputs + partition;
+                Self::Gather { sender, partition }
+            }
+            Routing::Broadcast => Self::Broadcast { sender },
+            Routing::Shuffle { keys, partitions } => {
+                let total = sender.operation.size() * partitions;
+                let time = sender.metrics.partition_time.clone();
+                let consumer = format!("CollectiveShuffle[{partition}]");
+                Self::Shuffle(Box::new(Shuffle {
+                    sender,
+                    partitions: *partitions,
+                    partitioner: BatchPartitioner::new_hash_partitioner(keys.clone(), total, time)?,
+                    buckets: (0..total).map(|_| None).collect(),
+                    schema: input.schema(),
+                    batch_size: context.session_config().batch_size(),
+                    bucket_rows: None,
+                    reservation: MemoryConsumer::new(consumer)
+                        .with_can_spill(true)
+                        .register(context.memory_pool()),
+                }))
+            }
+        })
+    }
+
+    async fn route(&mut self, batch: RecordBatch) -> Result<()> {
+        match self {
+            Self::Gather { sender, partition } => sender.send(0, *partition, batch).await,
+            Self::Broadcast { sender } => {
+                for to in 0..sender.operation.size() {
+                    sender.send(to, 0, batch.clone()).await?;
+                }
+                Ok(())
+            }
+            Self::Shuffle(shuffle) => shuffle.route(batch).await,
+        }
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        match self {
+            Self::Gather { .. } | Self::Broadcast { .. } => Ok(()),
+            Self::Shuffle(shuffle) => shuffle.flush().await,
+        }
+    }
+}
+
+/// Splits batches by hash and gathers the pieces of each bucket until a batch is worth sending.
+struct Shuffle {
+    sender: Sender,
+    partitions: usize,
+    partitioner: BatchPartitioner,
+    buckets: Vec<Option<BatchCoalescer>>,
+    schema: SchemaRef,
+    batch_size: usize,
+    bucket_rows: Option<usize>,
+    reservation: MemoryReservation,
+}
+
+impl Shuffle {
+    /// Rows of a full bucket, fixed by the first batch.
+    fn bucket_rows(&mut self, batch: &RecordBatch) -> usize {
+        *self.bucket_rows.get_or_insert_with(|| {
+            let row = batch.get_array_memory_size() / batch.num_rows().max(1);
+            let fitting = BUCKET_BYTES / row.max(1);
+            fitting.max(BUCKET_ROWS_MIN).min(self.batch_size)
+        })
+    }
+
+    async fn route(&mut self, batch: RecordBatch) -> Result<()> {
+        let mut ready = Vec::new();
+        let rows = self.bucket_rows(&batch);
+        let Self {
+            partitioner,
+            buckets,
+            schema,
+            ..
+        } = self;
+        partitioner.partition(batch, |bucket, piece| {
+            let coalescer = buckets[bucket]
+                .get_or_insert_with(|| BatchCoalescer::new(Arc::clone(schema), rows));
+            coalescer.push_batch(piece)?;
+            while let Some(batch) = coalescer.next_completed_batch() {
+                ready.push((bucket, batch));
+            }
+            Ok(())
+        })?;
+        self.send(ready).await?;
+        let held = self
+            .buckets
+            .iter()
+            .flatten()
+            .map(BatchCoalescer::size)
+            .sum();
+        if self.reservation.try_resize(held).is_err() {
+            // Sending is this node's way of spilling: the receiver spills if it must.
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let mut ready = Vec::new();
+        for (bucket, coalescer) in self.buckets.iter_mut().enumerate() {
+            let Some(mut coalescer) = coalescer.take() else {
+                continue;
+            };
+            coalescer.finish_buffered_batch()?;
+            while let Some(batch) = coalescer.next_completed_batch() {
+                ready.push((bucket, batch));
+            }
+        }
+        self.send(ready).await?;
+        self.reservation.free();
+        Ok(())
+    }
+
+    async fn send(&self, ready: Vec<(usize, RecordBatch)>) -> Result<()> {
+        for (bucket, batch) in ready {
+            let (to, partition) = (bucket / self.partitions, bucket % self.partitions);
+            self.sender.send(to, partition, batch).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! The head's root of a distributed plan: when its stream ends or is dropped, the plan ends on
+//! every engine and frees what it holds there.
+
+use crate::error::OperatorsError;
+use bireme_collectives::{Exchange, PlanGuard};
+use bireme_protocol::QueryId;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+    ReplaceChildrenOptions,
+};
+use futures::{Stream, StreamExt};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+/// Ends a plan on every engine with its result.
+#[derive(Debug)]
+pub struct QueryScopeExec {
+    query: QueryId,
+    plan: u64,
+    input: Arc<dyn ExecutionPlan>,
+    ran: Arc<AtomicBool>,
+}
+
+impl QueryScopeExec {
+    /// The root of a plan whose collectives have these ids.
+    pub fn new(query: QueryId, plan: u64, input: Arc<dyn ExecutionPlan>) -> Self {
+        Self {
+            query,
+            plan,
+            input,
+            ran: Arc::default(),
+        }
+    }
+}
+
+impl DisplayAs for QueryScopeExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QueryScopeExec")
+    }
+}
+
+impl ExecutionPlan for QueryScopeExec {
+    fn name(&self) -> &str {
+        "QueryScopeExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match children.pop() {
+            Some(input) if children.is_empty() => Ok(Arc::new(Self {
+                query: self.query,
+                plan: self.plan,
+                input,
+                ran: Arc::clone(&self.ran),
+            })),
+            _ => Err(DataFusionError::Internal(
+                "QueryScopeExec has one child".to_string(),
+            )),
+        }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        self.replace_children(children, options)
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let query = || self.query.short();
+        // Ids are minted per plan: a second run would meet the messages of the first.
+        if self.ran.swap(true, Ordering::AcqRel) {
+            return Err(OperatorsError::RunTwice { query: query() }.into());
+        }
+        let exchange = context.session_config().get_extension::<Exchange>();
+        let exchange = exchange.ok_or_else(|| OperatorsError::NoExchange {
+            node: "QueryScopeExec",
+            query: query(),
+        })?;
+        let guard = exchange.guard(self.query, self.plan);
+        Ok(Box::pin(ScopedStream {
+            stream: Some(self.input.execute(partition, context)?),
+            schema: self.schema(),
+            guard: Some(guard),
+        }))
+    }
+}
+
+struct ScopedStream {
+    stream: Option<SendableRecordBatchStream>,
+    schema: SchemaRef,
+    guard: Option<PlanGuard>,
+}
+
+impl Stream for ScopedStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(None);
+        };
+        let next = stream.poll_next_unpin(context);
+        if matches!(next, Poll::Ready(None | Some(Err(_)))) {
+            self.stream = None;
+            self.guard = None;
+        }
+        next
+    }
+}
+
+impl RecordBatchStream for ScopedStream {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}

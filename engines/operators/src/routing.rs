@@ -1,0 +1,70 @@
+//! Where a collective sends rows: the one thing a shuffle, a broadcast and a gather differ in.
+
+use datafusion::physical_expr::{Partitioning, PhysicalExpr};
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a collective sends rows.
+#[derive(Clone, Debug)]
+pub enum Routing {
+    /// To the rank and partition of their hash: bucket b = hash mod (T * N) is on task b / N in
+    /// partition b mod N, as in DataFusion's own repartition.
+    Shuffle {
+        /// What is hashed.
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        /// N: partitions on each rank.
+        partitions: usize,
+    },
+    /// Every row to every rank, in one partition.
+    Broadcast,
+    /// Every row to rank 0, a partition per partition of each rank, in order.
+    Gather,
+}
+
+impl Routing {
+    /// The name of the node that does it.
+    pub fn node_name(&self) -> &'static str {
+        match self {
+            Self::Shuffle { .. } => "CollectiveShuffleExec",
+            Self::Broadcast => "CollectiveBroadcastExec",
+            Self::Gather => "CollectiveGatherExec",
+        }
+    }
+
+    /// The partitions that come out on the ranks that get rows.
+    pub fn output_partitioning(&self, engines: usize, input_partitions: usize) -> Partitioning {
+        match self {
+            Self::Shuffle { keys, partitions } => Partitioning::Hash(keys.clone(), *partitions),
+            Self::Broadcast => Partitioning::UnknownPartitioning(1),
+            Self::Gather => Partitioning::UnknownPartitioning(engines * input_partitions),
+        }
+    }
+
+    /// How many partitions each rank receives.
+    pub fn partitions_by_rank(&self, engines: usize, input_partitions: usize) -> Vec<usize> {
+        match self {
+            Self::Shuffle { partitions, .. } => vec![*partitions; engines],
+            Self::Broadcast => vec![1; engines],
+            Self::Gather => {
+                let mut by_rank = vec![0; engines];
+                if let Some(zero) = by_rank.first_mut() {
+                    *zero = engines * input_partitions;
+                }
+                by_rank
+            }
+        }
+    }
+}
+
+impl fmt::Display for Routing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shuffle { keys, partitions } => {
+                let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
+                write!(f, "hash([{}]), partitions={partitions}", keys.join(", "))
+            }
+            Self::Broadcast => write!(f, "to every engine"),
+            Self::Gather => write!(f, "to engine 0"),
+        }
+    }
+}

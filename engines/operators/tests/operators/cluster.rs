@@ -1,0 +1,220 @@
+//! A cluster of engines within this process: real workers, plans as bytes, in-process exchange.
+
+use async_trait::async_trait;
+use bireme_collectives::{Exchange, InProcessCommunicator};
+use bireme_frames::{Budget, SpillDirectory};
+use bireme_operators::{
+    EngineTopology, QueryOptions, WorkerSessions, configure_session, query_runtime,
+};
+use bireme_protocol::QueryId;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::error::Result;
+use datafusion::execution::TaskContext;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_distributed::{
+    ChannelResolver, CoordinatorToWorkerMsg, DistributedExt, ExecuteTaskRequest,
+    GetWorkerInfoRequest, GetWorkerInfoResponse, MaybeEncoded, SetPlanRequest, Worker,
+    WorkerChannel, WorkerToCoordinatorMsg,
+};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use http::HeaderMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use url::Url;
+
+/// Partitions per engine.
+pub(crate) const PARTITIONS: usize = 4;
+/// Nothing in these tests takes longer, on any machine.
+pub(crate) const WITHIN: Duration = Duration::from_secs(120);
+
+pub(crate) struct TestEngine {
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) budget: Arc<Budget>,
+    runtime: Arc<RuntimeEnv>,
+}
+
+pub(crate) struct TestCluster {
+    pub(crate) engines: Vec<TestEngine>,
+    urls: Vec<Url>,
+    channels: Channels,
+    _home: TempDir,
+}
+
+#[derive(Clone)]
+struct Channels(Arc<HashMap<Url, Worker>>);
+
+struct Channel(Worker);
+
+impl TestCluster {
+    pub(crate) fn new(size: usize) -> Self {
+        Self::with_memory(size, 4 << 30)
+    }
+
+    pub(crate) fn with_memory(size: usize, bytes: usize) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let urls: Vec<_> = (0..size)
+            .map(|rank| Url::parse(&format!("engine://{rank}")).unwrap())
+            .collect();
+        let communicators = InProcessCommunicator::cluster(size).into_iter().enumerate();
+        let engines: Vec<_> = communicators
+            .map(|(rank, communicator)| {
+                let budget = Budget::new(bytes, 4 << 30);
+                let path = home.path().join(format!("spill-{rank}"));
+                let spill = SpillDirectory::open(path, Arc::clone(&budget)).unwrap();
+                let runtime = RuntimeEnvBuilder::new()
+                    .with_memory_pool(Arc::clone(&budget) as _)
+                    .with_disk_manager_builder(spill.disk_manager())
+                    .build_arc()
+                    .unwrap();
+                TestEngine {
+                    exchange: Exchange::start(communicator, spill),
+                    budget,
+                    runtime,
+                }
+            })
+            .collect();
+        let workers = urls.iter().zip(&engines).map(|(url, engine)| {
+            let sessions = WorkerSessions::new(Arc::clone(&engine.exchange));
+            let worker = Worker::from_session_builder(sessions)
+                .with_runtime_env(Arc::clone(&engine.runtime));
+            (url.clone(), worker)
+        });
+        let channels = Channels(Arc::new(workers.collect()));
+        Self {
+            engines,
+            urls,
+            channels,
+            _home: home,
+        }
+    }
+
+    /// A session on the head for one query, with changed settings.
+    pub(crate) fn session(
+        &self,
+        head: usize,
+        settings: &[(&str, &str)],
+    ) -> (SessionContext, QueryId) {
+        self.session_above(head, 0, settings)
+    }
+
+    pub(crate) fn session_above(
+        &self,
+        head: usize,
+        distribute_above_bytes: u64,
+        settings: &[(&str, &str)],
+    ) -> (SessionContext, QueryId) {
+        let query = QueryId::random();
+        let engine = &self.engines[head];
+        let builder = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(config(settings))
+            .with_runtime_env(query_runtime(&engine.runtime, &engine.budget, query))
+            .with_distributed_channel_resolver(self.channels.clone());
+        let topology = EngineTopology {
+            urls: self.urls.clone(),
+            rank: head,
+        };
+        let options = QueryOptions {
+            query,
+            partitions: PARTITIONS,
+            distribute_above_bytes,
+        };
+        let exchange = Arc::clone(&engine.exchange);
+        let builder = configure_session(builder, topology, exchange, &options).unwrap();
+        (SessionContext::new_with_state(builder.build()), query)
+    }
+
+    /// Waits until no engine holds memory, disk or open plans.
+    pub(crate) async fn wait_until_free(&self) {
+        let begun = Instant::now();
+        loop {
+            let held: Vec<_> = self
+                .engines
+                .iter()
+                .map(|engine| {
+                    (
+                        engine.budget.host_used(),
+                        engine.budget.disk_used(),
+                        engine.exchange.open_plans(),
+                    )
+                })
+                .collect();
+            if held.iter().all(|held| *held == (0, 0, 0)) {
+                return;
+            }
+            let snapshot = self.engines[0].budget.snapshot();
+            assert!(
+                begun.elapsed() < WITHIN / 12,
+                "still held: {held:?} {snapshot:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// DataFusion in one process, with the same settings.
+pub(crate) fn single(settings: &[(&str, &str)]) -> SessionContext {
+    SessionContext::new_with_config(config(settings).with_target_partitions(PARTITIONS))
+}
+
+fn config(settings: &[(&str, &str)]) -> SessionConfig {
+    let mut config = SessionConfig::new();
+    for (key, value) in settings {
+        config.options_mut().set(key, value).unwrap();
+    }
+    config
+}
+
+/// Fails the test rather than hang.
+pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(WITHIN, work).await.expect("in time")
+}
+
+#[async_trait]
+impl ChannelResolver for Channels {
+    async fn get_worker_client_for_url(&self, url: &Url) -> Result<Box<dyn WorkerChannel>> {
+        Ok(Box::new(Channel(self.0[url].clone())))
+    }
+}
+
+#[async_trait]
+impl WorkerChannel for Channel {
+    async fn coordinator_channel(
+        &mut self,
+        headers: HeaderMap,
+        mut request: SetPlanRequest,
+        to_worker: BoxStream<'static, CoordinatorToWorkerMsg>,
+        _: ExecutionPlanMetricsSet,
+        context: &Arc<TaskContext>,
+    ) -> Result<BoxStream<'static, Result<WorkerToCoordinatorMsg>>> {
+        // Engines are processes: a plan that several of them share would hide faults.
+        request.plan = MaybeEncoded::Encoded(request.plan.encode(context)?);
+        let to_worker = to_worker.map(Ok).boxed();
+        self.0
+            .coordinator_channel(headers, request, to_worker)
+            .await
+    }
+
+    async fn execute_task(
+        &mut self,
+        _: HeaderMap,
+        request: ExecuteTaskRequest,
+        _: ExecutionPlanMetricsSet,
+        _: &Arc<TaskContext>,
+    ) -> Result<Vec<BoxStream<'static, Result<RecordBatch>>>> {
+        let (streams, _) = self.0.execute_task(request).await?;
+        Ok(streams.into_iter().map(StreamExt::boxed).collect())
+    }
+
+    async fn get_worker_info(&mut self, _: GetWorkerInfoRequest) -> Result<GetWorkerInfoResponse> {
+        Ok(GetWorkerInfoResponse {
+            version: self.0.version().to_string(),
+        })
+    }
+}
