@@ -55,7 +55,7 @@ pub fn configure_session(
     mut builder: SessionStateBuilder,
     topology: EngineTopology,
     exchange: Arc<Exchange>,
-    options: &QueryOptions,
+    options: QueryOptions,
 ) -> Result<SessionStateBuilder> {
     let engines = topology.urls.len();
     if engines != exchange.size() || topology.rank != exchange.rank() {

@@ -126,7 +126,7 @@ impl TestCluster {
             distribute_above_bytes,
         };
         let exchange = Arc::clone(&engine.exchange);
-        let builder = configure_session(builder, topology, exchange, &options).unwrap();
+        let builder = configure_session(builder, topology, exchange, options).unwrap();
         (SessionContext::new_with_state(builder.build()), query)
     }
 
