@@ -42,10 +42,10 @@ impl RustHost {
         let (requests_tx, requests) = mpsc::channel(REQUESTS_MAX);
         let mut tasks = JoinSet::new();
         if let Some(stdin) = child.stdin.take() {
-            tasks.spawn(write_requests(stdin, requests));
+            tasks.spawn(until(kill.clone(), write_requests(stdin, requests)));
         }
         if let Some(stderr) = child.stderr.take() {
-            tasks.spawn(keep_log(stderr));
+            tasks.spawn(until(kill.clone(), keep_log(stderr)));
         }
         let stdout = child.stdout.take();
         tasks.spawn(follow(child, stdout, Arc::clone(&routes), kill.clone()));
@@ -80,11 +80,13 @@ impl RustHost {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *tasks)
         };
-        let ended = async { while tasks.join_next().await.is_some() {} };
-        if !asked || tokio::time::timeout(END_GRACE, ended).await.is_err() {
-            self.kill.cancel();
-            while tasks.join_next().await.is_some() {}
+        if asked {
+            let ended = async { while tasks.join_next().await.is_some() {} };
+            // What has not ended by then is killed below.
+            let _ = tokio::time::timeout(END_GRACE, ended).await;
         }
+        self.kill.cancel();
+        while tasks.join_next().await.is_some() {}
     }
 }
 
@@ -126,6 +128,11 @@ fn not_started(program: &Path, error: &std::io::Error) -> Fault {
         ),
         _ => fault,
     }
+}
+
+/// Does some work until the host is over: pipes may outlive it in processes it left behind.
+async fn until(over: CancellationToken, work: impl Future<Output = ()>) {
+    over.run_until_cancelled(work).await;
 }
 
 async fn write_requests(mut stdin: ChildStdin, mut requests: mpsc::Receiver<HostRequest>) {
@@ -187,4 +194,5 @@ async fn follow(
         Err(error) => tracing::warn!(%error, "how the Rust host ended is not known"),
     }
     routes.close();
+    kill.cancel();
 }

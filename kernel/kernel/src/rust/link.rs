@@ -117,10 +117,11 @@ impl RustLink {
             outcome.inspect_err(|_| self.parameters.forgotten_by_rust())?;
         }
         let outcome = self.run(&host, code, false).await;
+        let value = host.routes.take_value();
         let link = Arc::clone(self);
         self.chores
             .spawn(async move { link.learn_names(&host).await });
-        outcome
+        outcome.map(|()| value)
     }
 
     /// The running host, or a new one.

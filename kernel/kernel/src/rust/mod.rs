@@ -7,4 +7,4 @@ mod link;
 mod routes;
 mod starting;
 
-pub(crate) use link::RustLink;
+pub(crate) use link::{RustCode, RustLink};
