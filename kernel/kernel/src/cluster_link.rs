@@ -47,11 +47,6 @@ impl ClusterLink {
         }
     }
 
-    /// The session's name, attached or not.
-    pub(crate) fn session_name(&self) -> &str {
-        &self.request.name.0
-    }
-
     /// The cluster's directory.
     pub(crate) fn home(&self) -> &Home {
         &self.home

@@ -17,7 +17,6 @@ use uuid::Uuid;
 
 /// The state of one kernel.
 pub(crate) struct KernelState {
-    pub(crate) options: Arc<KernelOptions>,
     pub(crate) settings: Arc<SessionSettings>,
     pub(crate) parameters: Arc<Parameters>,
     pub(crate) cluster: ClusterLink,
@@ -44,7 +43,6 @@ impl KernelState {
             names: CatalogNames::new(),
             settings,
             parameters,
-            options,
             restart: Mutex::default(),
             display_prefix: Uuid::new_v4().simple().to_string(),
             displays: AtomicU64::new(0),
