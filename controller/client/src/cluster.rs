@@ -72,6 +72,7 @@ impl Cluster {
             session: name.to_string(),
             client: client.to_string(),
             pid: std::process::id(),
+            build_id: bireme_protocol::build_id().to_string(),
         };
         let info = self.controller().open_session(within(request)).await?;
         Ok(Session::new(self.clone(), name.clone(), info.into_inner()))

@@ -25,7 +25,8 @@ pub(crate) enum Piece {
 type SummarySlot = Arc<Mutex<Option<ResultSummary>>>;
 
 pub(crate) struct ResultStream {
-    decoder: FlightDataDecoder,
+    /// Behind a lock nobody waits for: it makes the stream shareable, which boxed streams are not.
+    decoder: Mutex<FlightDataDecoder>,
     /// Filled by the last message, which holds no rows and is kept from the decoder.
     summary: SummarySlot,
 }
@@ -48,14 +49,18 @@ impl ResultStream {
             })
             .boxed();
         Ok(Self {
-            decoder: FlightDataDecoder::new(rows),
+            decoder: Mutex::new(FlightDataDecoder::new(rows)),
             summary,
         })
     }
 
     pub(crate) async fn next(&mut self) -> Result<Piece, Fault> {
         loop {
-            match self.decoder.next().await {
+            let decoder = self
+                .decoder
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner);
+            match decoder.next().await {
                 Some(Ok(decoded)) => match decoded.payload {
                     DecodedPayload::Schema(schema) => return Ok(Piece::Schema(schema)),
                     DecodedPayload::RecordBatch(batch) => return Ok(Piece::Batch(batch)),

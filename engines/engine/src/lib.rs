@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The engine process: one rank of a cluster, bound to one slot, alive between cells.
+//!
+//! It plans and runs queries it is the head of, runs tasks of other heads, and holds what queries
+//! leave resident. Control (heartbeats, cancels, RPC) and queries run on runtimes of their own, on
+//! sockets of their own, so that a busy query never delays an answer. Operators, collectives and
+//! memory live in the crates below; who may run what is the controller's decision.
+
+mod channels;
+mod control_service;
+mod delivery;
+mod describe;
+mod engine;
+mod error;
+mod fault_from;
+mod flight_service;
+mod head_query;
+mod live_plans;
+mod membership;
+mod names;
+mod plan_tree;
+mod planner;
+mod queries;
+mod session_tables;
+mod spans;
+mod table_files;
+mod values;
+
+pub use engine::{EngineOptions, run};
+pub use error::EngineError;

@@ -1,0 +1,133 @@
+//! What the controller asks of this engine: describe, start, cancel. Answered on the control
+//! runtime; planning goes to the query runtime.
+
+use crate::describe;
+use crate::engine::Engine;
+use crate::head_query;
+use crate::session_tables::SessionTables;
+use async_trait::async_trait;
+use bireme_protocol::proto::engine_server;
+use bireme_protocol::proto::{
+    DescribeReply, DescribeRequest, Empty, EngineCancelRequest, Hello, HelloReply, ReadSpansReply,
+    ReadSpansRequest, StartReply, StartRequest,
+};
+use bireme_protocol::{ErrorCode, Fault, QueryId, build_id};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// The control plane's service.
+pub(crate) struct Control {
+    engine: Arc<Engine>,
+}
+
+impl Control {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+}
+
+fn query_id(text: &str) -> Result<QueryId, Fault> {
+    text.parse().map_err(|_| {
+        Fault::new(
+            ErrorCode::InvalidArgument,
+            format!("read query id {text:?}: 32 hexadecimal digits are expected"),
+        )
+    })
+}
+
+#[async_trait]
+impl engine_server::Engine for Control {
+    async fn hello(&self, request: Request<Hello>) -> Result<Response<HelloReply>, Status> {
+        let hello = request.into_inner();
+        build_id::check(&hello.role, &hello.build_id)?;
+        Ok(Response::new(HelloReply {
+            build_id: build_id().to_string(),
+            cluster_id: String::new(),
+            pid: std::process::id(),
+        }))
+    }
+
+    async fn describe(
+        &self,
+        request: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeReply>, Status> {
+        let engine = Arc::clone(&self.engine);
+        let request = request.into_inner();
+        let described = self.engine.on_queries(async move {
+            let start = StartRequest {
+                settings: request.settings,
+                ..StartRequest::default()
+            };
+            let settings = head_query::settings_of(&engine, &start)?;
+            let directory = settings.get("session.directory").to_string();
+            let catalog = request.catalog.unwrap_or_default();
+            let tables = SessionTables::new(catalog, directory.clone());
+            let head = engine.head_session(QueryId::random(), &settings, &tables)?;
+            let state = head.context.state();
+            describe::describe(&state, &request.sql, &request.values, &tables, &directory).await
+        });
+        let entry = described.await?;
+        Ok(Response::new(DescribeReply { entry: Some(entry) }))
+    }
+
+    async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {
+        let request = request.into_inner();
+        let id = query_id(&request.query_id)?;
+        let cancel = self.engine.queries().announce(id)?;
+        let engine = Arc::clone(&self.engine);
+        let planned = self.engine.on_queries(async move {
+            tokio::select! {
+                biased;
+                fault = cancel.cancelled() => Err(fault),
+                planned = head_query::plan(&engine, id, request, cancel.clone()) => planned,
+            }
+        });
+        let query = match planned.await {
+            Ok(query) => query,
+            Err(fault) => {
+                self.engine.queries().forget(id);
+                return Err(fault
+                    .on_engine(self.engine.rank())
+                    .of_query(id.to_string())
+                    .into());
+            }
+        };
+        let engines = match query.engines() {
+            1 => vec![self.engine.rank()],
+            _ => Vec::new(),
+        };
+        match self.engine.queries().keep(id, Box::new(query)) {
+            None => Ok(Response::new(StartReply { engines })),
+            Some(ended) => {
+                drop(ended);
+                Err(Fault::new(ErrorCode::Cancelled, "the query was cancelled").into())
+            }
+        }
+    }
+
+    async fn cancel_query(
+        &self,
+        request: Request<EngineCancelRequest>,
+    ) -> Result<Response<Empty>, Status> {
+        let request = request.into_inner();
+        let id = query_id(&request.query_id)?;
+        self.engine
+            .cancel(id, Fault::from_json(&request.fault_json));
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn read_spans(
+        &self,
+        request: Request<ReadSpansRequest>,
+    ) -> Result<Response<ReadSpansReply>, Status> {
+        let text = request.into_inner().query_id;
+        let query = match text.as_str() {
+            "" => None,
+            text => Some(query_id(text)?),
+        };
+        self.engine.live().release_ended(self.engine.spans());
+        Ok(Response::new(ReadSpansReply {
+            spans: self.engine.spans().read(query),
+        }))
+    }
+}

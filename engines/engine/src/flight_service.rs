@@ -1,0 +1,157 @@
+//! Rows of results, by Arrow Flight: `DoGet` with a query id, and nothing else.
+//!
+//! The protocol is <https://arrow.apache.org/docs/format/Flight.html>. The last message holds no
+//! rows but a `ResultSummary`.
+
+use crate::engine::Engine;
+use crate::head_query::HeadQuery;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
+    HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
+};
+use async_trait::async_trait;
+use bireme_protocol::{ErrorCode, Fault, QueryId};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use prost::Message;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Batches between the query and the socket.
+const BATCHES_AHEAD: usize = 2;
+
+/// The data plane's service.
+pub(crate) struct Rows {
+    engine: Arc<Engine>,
+}
+
+impl Rows {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+}
+
+type Answer<T> = Result<Response<BoxStream<'static, Result<T, Status>>>, Status>;
+
+#[async_trait]
+impl FlightService for Rows {
+    type DoGetStream = BoxStream<'static, Result<FlightData, Status>>;
+    type HandshakeStream = BoxStream<'static, Result<HandshakeResponse, Status>>;
+    type ListFlightsStream = BoxStream<'static, Result<FlightInfo, Status>>;
+    type DoPutStream = BoxStream<'static, Result<PutResult, Status>>;
+    type DoExchangeStream = BoxStream<'static, Result<FlightData, Status>>;
+    type DoActionStream = BoxStream<'static, Result<arrow_flight::Result, Status>>;
+    type ListActionsStream = BoxStream<'static, Result<ActionType, Status>>;
+
+    async fn do_get(&self, request: Request<Ticket>) -> Answer<FlightData> {
+        let ticket = request.into_inner().ticket;
+        let id = std::str::from_utf8(&ticket)
+            .ok()
+            .and_then(|t| t.parse::<QueryId>().ok());
+        let id = id.ok_or_else(|| {
+            Fault::new(
+                ErrorCode::InvalidArgument,
+                "fetch rows: the ticket is no query id",
+            )
+        })?;
+        let query = self.engine.queries().fetch(id)?;
+        Ok(Response::new(rows_of(*query)))
+    }
+
+    async fn handshake(
+        &self,
+        _: Request<Streaming<HandshakeRequest>>,
+    ) -> Answer<HandshakeResponse> {
+        Err(not_served("Handshake"))
+    }
+
+    async fn list_flights(&self, _: Request<Criteria>) -> Answer<FlightInfo> {
+        Err(not_served("ListFlights"))
+    }
+
+    async fn get_flight_info(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        Err(not_served("GetFlightInfo"))
+    }
+
+    async fn poll_flight_info(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<PollInfo>, Status> {
+        Err(not_served("PollFlightInfo"))
+    }
+
+    async fn get_schema(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<SchemaResult>, Status> {
+        Err(not_served("GetSchema"))
+    }
+
+    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Answer<PutResult> {
+        Err(not_served("DoPut"))
+    }
+
+    async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Answer<FlightData> {
+        Err(not_served("DoExchange"))
+    }
+
+    async fn do_action(&self, _: Request<Action>) -> Answer<arrow_flight::Result> {
+        Err(not_served("DoAction"))
+    }
+
+    async fn list_actions(&self, _: Request<Empty>) -> Answer<ActionType> {
+        Err(not_served("ListActions"))
+    }
+}
+
+fn not_served(call: &str) -> Status {
+    Status::unimplemented(format!("{call}: engines serve DoGet of queries only"))
+}
+
+/// Runs a query as a stream of messages. Dropping the stream ends the query.
+fn rows_of(query: HeadQuery) -> BoxStream<'static, Result<FlightData, Status>> {
+    let (batch_tx, batch_rx) = mpsc::channel(BATCHES_AHEAD);
+    let (summary_tx, summary_rx) = oneshot::channel();
+    let schema = query.schema();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the stream owns the task: dropping it aborts the query"
+    )]
+    let running = AbortOnDropHandle::new(tokio::spawn(async move {
+        if let Some(summary) = query.run(batch_tx).await {
+            // A client that is gone needs no summary.
+            let _ = summary_tx.send(summary);
+        }
+    }));
+    let batches = ReceiverStream::new(batch_rx)
+        .map_err(|status: Status| FlightError::Tonic(Box::new(status)));
+    let rows = FlightDataEncoderBuilder::new()
+        .with_schema(schema)
+        .build(batches)
+        .map_err(|error| match error {
+            FlightError::Tonic(status) => *status,
+            other => Status::internal(format!("encode rows: {other}")),
+        });
+    let summary = futures::stream::once(summary_rx).filter_map(|summary| async move {
+        let summary = summary.ok()?;
+        Some(Ok(
+            FlightData::new().with_app_metadata(summary.encode_to_vec())
+        ))
+    });
+    rows.chain(summary)
+        .map(move |message| {
+            // Moves the task into the stream: both end together.
+            let _ = &running;
+            message
+        })
+        .boxed()
+}

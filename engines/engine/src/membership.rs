@@ -1,0 +1,168 @@
+//! This engine's place in its cluster: registers with the controller, reports, takes commands, and
+//! comes back by itself when the controller does.
+
+use crate::engine::Engine;
+use bireme_protocol::proto::controller_client::ControllerClient;
+use bireme_protocol::proto::engine_command::Command;
+use bireme_protocol::proto::engine_report::Report;
+use bireme_protocol::proto::{EngineReport, Heartbeat, QueryEnded, Register, RunningQuery};
+use bireme_protocol::{Address, Fault, build_id, process};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+/// Reports under way to the controller.
+const REPORTS_AHEAD: usize = 64;
+/// Waits between attempts to reach the controller grow from the first to the second.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// How long an engine waits for its controller to return before it gives up.
+const ORPHANED_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Keeps the engine a member until it is told to leave.
+pub(crate) async fn keep(
+    engine: Arc<Engine>,
+    mut ended: mpsc::Receiver<QueryEnded>,
+    stop: CancellationToken,
+) {
+    let mut wait = RETRY_FIRST;
+    let mut last_contact = Instant::now();
+    while !stop.is_cancelled() && last_contact.elapsed() < ORPHANED_MAX {
+        match attach(&engine).await {
+            Ok((reports, commands)) => {
+                wait = RETRY_FIRST;
+                serve(&engine, reports, commands, &mut ended, &stop).await;
+                last_contact = Instant::now();
+            }
+            Err(fault) => tracing::debug!(%fault, "the controller does not answer yet"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(RETRY_MAX);
+    }
+    stop.cancel();
+}
+
+type Reports = mpsc::Sender<EngineReport>;
+
+async fn attach(
+    engine: &Arc<Engine>,
+) -> Result<(Reports, Streaming<bireme_protocol::proto::EngineCommand>), Fault> {
+    let address = Address::unix(engine.home().controller_socket());
+    let mut controller: ControllerClient<Channel> = ControllerClient::new(address.connect().await?);
+    let (reports_tx, reports_rx) = mpsc::channel(REPORTS_AHEAD);
+    let register = Report::Register(Register {
+        hello: Some(build_id::hello("engine")),
+        rank: engine.rank(),
+        address: engine.address().to_string(),
+        slot: "cpu".to_string(),
+    });
+    let heartbeat = Report::Heartbeat(heartbeat(engine));
+    for report in [register, heartbeat] {
+        let sent = reports_tx.try_send(EngineReport {
+            report: Some(report),
+        });
+        sent.map_err(|error| Fault::internal(format!("queue a first report: {error}")))?;
+    }
+    let commands = controller.attach(ReceiverStream::new(reports_rx)).await?;
+    Ok((reports_tx, commands.into_inner()))
+}
+
+async fn serve(
+    engine: &Arc<Engine>,
+    reports: Reports,
+    mut commands: Streaming<bireme_protocol::proto::EngineCommand>,
+    ended: &mut mpsc::Receiver<QueryEnded>,
+    stop: &CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(engine.settings().duration("engine.heartbeat_interval"));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        let report = tokio::select! {
+            () = stop.cancelled() => return,
+            command = commands.message() => match command {
+                Ok(Some(command)) => {
+                    if let Some(command) = command.command {
+                        obey(engine, command, stop);
+                    }
+                    continue;
+                }
+                Ok(None) => return,
+                Err(status) => {
+                    tracing::info!(%status, "the controller is gone");
+                    return;
+                }
+            },
+            Some(query) = ended.recv() => Report::QueryEnded(query),
+            _ = ticks.tick() => {
+                engine.queries().expire(Instant::now());
+                let heartbeat = Report::Heartbeat(heartbeat(engine));
+                engine.live().release_ended(engine.spans());
+                heartbeat
+            }
+        };
+        let sent = reports.send(EngineReport {
+            report: Some(report),
+        });
+        if sent.await.is_err() {
+            return;
+        }
+    }
+}
+
+fn heartbeat(engine: &Arc<Engine>) -> Heartbeat {
+    let budget = engine.budget();
+    let exchange = engine.exchange();
+    let heads = engine.queries().ids();
+    let mut running: Vec<RunningQuery> = engine
+        .live()
+        .progress()
+        .into_iter()
+        .map(|(query, mut progress)| {
+            let moved = exchange.counters(query);
+            progress.bytes_shuffled = progress.bytes_shuffled.max(moved.bytes_sent);
+            RunningQuery {
+                query_id: query.to_string(),
+                progress: Some(progress),
+                head: heads.contains(&query),
+            }
+        })
+        .collect();
+    for id in heads {
+        let text = id.to_string();
+        if running.iter().all(|query| query.query_id != text) {
+            running.push(RunningQuery {
+                query_id: text,
+                progress: None,
+                head: true,
+            });
+        }
+    }
+    Heartbeat {
+        resident_bytes: process::resident_bytes(),
+        memory_limit: budget.host_limit() as u64,
+        memory_reserved: budget.host_used() as u64,
+        spill_bytes: budget.disk_used(),
+        running,
+    }
+}
+
+fn obey(engine: &Arc<Engine>, command: Command, stop: &CancellationToken) {
+    match command {
+        Command::Registered(registered) => {
+            tracing::info!(cluster = %registered.cluster_id, "registered");
+        }
+        Command::Topology(topology) => engine.set_topology(&topology),
+        Command::Cancel(cancel) => match cancel.query_id.parse() {
+            Ok(id) => engine.cancel(id, Fault::from_json(&cancel.fault_json)),
+            Err(error) => tracing::warn!(id = %cancel.query_id, %error, "cancel of no query"),
+        },
+        Command::Shutdown(_) => stop.cancel(),
+    }
+}

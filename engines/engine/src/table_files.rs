@@ -1,0 +1,248 @@
+//! Files as tables: `FROM 'data/*.parquet'` and what `CREATE EXTERNAL TABLE` reads.
+
+use bireme_protocol::{ErrorCode, Fault};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::TableOptions;
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::arrow::ArrowFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::datasource::file_format::json::JsonFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
+};
+use datafusion::error::DataFusionError;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Endings that name a format, longest first where one ends another.
+const FORMATS: &[(&str, Format)] = &[
+    (".parquet", Format::Parquet),
+    (".pq", Format::Parquet),
+    (".csv", Format::Csv),
+    (".tsv", Format::Tsv),
+    (".jsonl", Format::Json),
+    (".ndjson", Format::Json),
+    (".json", Format::Json),
+    (".arrows", Format::Arrow),
+    (".arrow", Format::Arrow),
+    (".feather", Format::Arrow),
+    (".ipc", Format::Arrow),
+];
+
+const COMPRESSIONS: &[(&str, FileCompressionType)] = &[
+    (".gz", FileCompressionType::GZIP),
+    (".bz2", FileCompressionType::BZIP2),
+    (".xz", FileCompressionType::XZ),
+    (".zst", FileCompressionType::ZSTD),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Parquet,
+    Csv,
+    Tsv,
+    Json,
+    Arrow,
+}
+
+/// What an ending says of a file.
+struct Ending {
+    format: Format,
+    compression: FileCompressionType,
+    /// As the listing matches it, e.g. `.csv.gz`.
+    extension: String,
+}
+
+/// Whether a table's name can only be a path.
+pub(crate) fn is_path(name: &str) -> bool {
+    name.contains(['/', '*', '?']) || ending(name).is_some()
+}
+
+/// A path of a statement as an absolute one; URLs stay as they are.
+pub(crate) fn absolute(path: &str, directory: &str) -> String {
+    if path.contains("://") || Path::new(path).is_absolute() {
+        return path.to_string();
+    }
+    match (path.strip_prefix("~/"), dirs_home()) {
+        (Some(rest), Some(home)) => format!("{home}/{rest}"),
+        _ => format!("{}/{path}", directory.trim_end_matches('/')),
+    }
+}
+
+fn dirs_home() -> Option<String> {
+    bireme_settings::environment("HOME")
+}
+
+/// Says which compression a file name ends with, as the option of a CSV or JSON table names it.
+pub(crate) fn compression_option(path: &str) -> Option<&'static str> {
+    let lower = path.to_lowercase();
+    match COMPRESSIONS.iter().find(|(end, _)| lower.ends_with(end))?.0 {
+        ".gz" => Some("gzip"),
+        ".bz2" => Some("bzip2"),
+        ".xz" => Some("xz"),
+        _ => Some("zstd"),
+    }
+}
+
+/// Opens a path or glob as a table.
+///
+/// # Errors
+/// Nothing matches, the format is unknown, or the first file cannot be read.
+pub(crate) async fn open(
+    path: &str,
+    directory: &str,
+    state: &dyn Session,
+) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    let location = absolute(path, directory);
+    let location = match Path::new(&location).is_dir() && !location.ends_with('/') {
+        true => format!("{location}/"),
+        false => location,
+    };
+    let first = first_match(&location).map_err(external)?;
+    let ending = ending(&first).ok_or_else(|| external(unknown_format(path, &first)))?;
+    let url = ListingTableUrl::parse(&location)?;
+    let options = ListingOptions::new(format(&ending, state.default_table_options()))
+        .with_file_extension(&ending.extension);
+    let schema = options
+        .infer_schema(state, &url)
+        .await
+        .map_err(|error| error.context(format!("read the columns of '{path}'")))?;
+    let config = ListingTableConfig::new(url)
+        .with_listing_options(options)
+        .with_schema(schema);
+    let cache = state.runtime_env().cache_manager.get_file_statistic_cache();
+    Ok(Arc::new(ListingTable::try_new(config)?.with_cache(cache)))
+}
+
+fn external(fault: Fault) -> DataFusionError {
+    DataFusionError::External(Box::new(fault))
+}
+
+fn ending(path: &str) -> Option<Ending> {
+    let lower = path.to_lowercase();
+    let (stem, compression) = COMPRESSIONS
+        .iter()
+        .find_map(|(end, kind)| Some((lower.strip_suffix(end)?, *kind)))
+        .unwrap_or((&lower, FileCompressionType::UNCOMPRESSED));
+    let (end, format) = FORMATS.iter().find(|(end, _)| stem.ends_with(end))?;
+    if compression.is_compressed() && !matches!(format, Format::Csv | Format::Tsv | Format::Json) {
+        return None;
+    }
+    let length = end.len() + lower.len() - stem.len();
+    Some(Ending {
+        format: *format,
+        compression,
+        extension: path[path.len() - length..].to_string(),
+    })
+}
+
+fn format(ending: &Ending, options: TableOptions) -> Arc<dyn FileFormat> {
+    match ending.format {
+        Format::Parquet => Arc::new(ParquetFormat::new().with_options(options.parquet)),
+        Format::Arrow => Arc::new(ArrowFormat),
+        Format::Json => Arc::new(
+            JsonFormat::default()
+                .with_options(options.json)
+                .with_file_compression_type(ending.compression),
+        ),
+        Format::Csv | Format::Tsv => {
+            let separator = match ending.format {
+                Format::Tsv => b'\t',
+                _ => b',',
+            };
+            Arc::new(
+                CsvFormat::default()
+                    .with_options(options.csv)
+                    .with_has_header(true)
+                    .with_delimiter(separator)
+                    .with_file_compression_type(ending.compression),
+            )
+        }
+    }
+}
+
+/// The first local file a location matches; a remote one is taken as it is.
+fn first_match(location: &str) -> Result<String, Fault> {
+    if location.contains("://") {
+        return Ok(location.to_string());
+    }
+    let pattern = match location.ends_with('/') {
+        true => format!("{}**/*", glob::Pattern::escape(location)),
+        false if Path::new(location).exists() => return Ok(location.to_string()),
+        false => location.to_string(),
+    };
+    let matches = glob::glob(&pattern).map_err(|error| {
+        Fault::new(
+            ErrorCode::SqlPlanError,
+            format!("read '{location}': {error}"),
+        )
+    })?;
+    let readable = |path: &std::path::PathBuf| {
+        path.is_file() && (!location.ends_with('/') || ending(&path.to_string_lossy()).is_some())
+    };
+    let first = matches.filter_map(Result::ok).find(readable);
+    first
+        .map(|path| path.to_string_lossy().into_owned())
+        .ok_or_else(|| no_match(location))
+}
+
+fn no_match(location: &str) -> Fault {
+    let fixed = location.split(['*', '?', '[']).next().unwrap_or(location);
+    let folder = Path::new(fixed);
+    let folder = match fixed.ends_with('/') {
+        true => folder,
+        false => folder.parent().unwrap_or(folder),
+    };
+    let hint = match folder.is_dir() {
+        true => format!("{} has no file of that name", folder.display()),
+        false => format!("there is no directory {}", folder.display()),
+    };
+    Fault::new(
+        ErrorCode::NotFound,
+        format!("read '{location}': no file matches"),
+    )
+    .with_hint(hint)
+}
+
+fn unknown_format(path: &str, file: &str) -> Fault {
+    let endings: Vec<&str> = FORMATS.iter().map(|(end, _)| *end).collect();
+    Fault::new(
+        ErrorCode::SqlPlanError,
+        format!("read '{path}': the name {file:?} does not tell a format"),
+    )
+    .with_hint(format!(
+        "names ending with {} are read; CREATE EXTERNAL TABLE ... STORED AS names a format",
+        endings.join(" ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_told_from_names() {
+        assert!(is_path("data/*.parquet"));
+        assert!(is_path("trips.csv.gz"));
+        assert!(!is_path("trips"));
+    }
+
+    #[test]
+    fn relative_paths_begin_in_the_sessions_directory() {
+        assert_eq!(absolute("a/b.csv", "/home/x/"), "/home/x/a/b.csv");
+        assert_eq!(absolute("/a/b.csv", "/home/x"), "/a/b.csv");
+        assert_eq!(absolute("s3://bucket/k", "/home/x"), "s3://bucket/k");
+    }
+
+    #[test]
+    fn endings_keep_their_case_and_compression() {
+        let found = ending("/d/A.CSV.gz").unwrap();
+        assert_eq!(
+            (found.format, found.extension.as_str()),
+            (Format::Csv, ".CSV.gz")
+        );
+        assert!(ending("/d/a.parquet.gz").is_none());
+    }
+}
