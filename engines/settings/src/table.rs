@@ -194,6 +194,13 @@ pub static TABLE: &[Setting] = &[
         "When the Rust host starts: in the background when the notebook has run Rust before, at the first Rust cell, or never.",
     ),
     row(
+        "session.directory",
+        Kind::Text,
+        "",
+        Session,
+        "Where relative paths in statements begin; the client's working directory.",
+    ),
+    row(
         "shuffle.credit",
         Kind::Memory,
         "8MiB",
