@@ -84,7 +84,8 @@ async fn what_stays_on_the_head_says_why() {
     );
     let recursive = "with recursive r as (select 1 as n union all select n + 1 from r where n < 5) \
                      select count(*) from r join facts on n = g";
-    insta::assert_snapshot!(reason(0, recursive).await, @"");
+    let stays = reason(0, recursive).await;
+    assert!(stays.starts_with("HeadExec: "), "{stays}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
