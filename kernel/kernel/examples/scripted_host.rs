@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Ok(request) = requests.recv() {
         match request {
             HostRequest::Eval { id, code, .. } => {
-                let outcome = eval(id, code.trim(), &codes, &requests)?;
+                let outcome = eval(id, code.trim().trim_end_matches(';'), &codes, &requests)?;
                 codes.push(code.trim().to_owned());
                 send(
                     &HostEvent::EvalDone {

@@ -167,7 +167,7 @@ mod tests {
             ("/* open", incomplete(1)),
             ("let x =", incomplete(0)),
             ("}", IsCompleteReply::Invalid),
-            ("let 1x = 2;", IsCompleteReply::Invalid),
+            ("let = 2;", IsCompleteReply::Invalid),
         ];
         for (code, expected) in cases {
             assert_eq!(judge(code), expected, "{code:?}");

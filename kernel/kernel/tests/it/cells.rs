@@ -7,7 +7,7 @@ async fn magics_and_rust_of_one_cell_run_in_order() {
     let place = Place::new();
     let notebook = place.open("a.ipynb").await;
     let ran = notebook
-        .run("%param year = 2024\nprint one\n%param year\nvalue two")
+        .run("%param year = 2024\nprint one;\n%param year\nvalue two")
         .await;
     assert_eq!(ran.printed(), "one\n");
     assert_eq!(ran.shown(), ["year = 2024", "two"]);
@@ -35,7 +35,7 @@ async fn rust_is_told_each_parameter_once_and_again_after_a_restart() {
 async fn a_mistyped_magic_is_shown_with_its_place_and_nothing_runs() {
     let place = Place::new();
     let notebook = place.open("a.ipynb").await;
-    let ran = notebook.run("print one\n%parm x = 1").await;
+    let ran = notebook.run("print one;\n%parm x = 1").await;
     assert_eq!(ran.printed(), "");
     let error = ran.failure();
     assert_eq!(error.ename, "InvalidArgument");
