@@ -77,7 +77,9 @@ pub(crate) fn print(
             writer.write(batch).map_err(failed)?;
         }
     } else {
-        let mut writer = arrow::json::LineDelimitedWriter::new(&mut bytes);
+        let mut writer = arrow::json::WriterBuilder::new()
+            .with_explicit_nulls(true)
+            .build::<_, arrow::json::writer::LineDelimited>(&mut bytes);
         let batches: Vec<&RecordBatch> = batches.iter().collect();
         writer
             .write_batches(&batches)

@@ -272,9 +272,30 @@ async fn drawn(cell: &str) -> String {
 
 #[tokio::test]
 async fn an_error_shows_its_line_and_its_help() {
-    insta::assert_snapshot!(drawn("%%sql\nSELECT avg(bad_speed)\nFROM ais").await, @"");
-    insta::assert_snapshot!(drawn("%%sql --lmit 5\nSELECT 1").await, @"");
-    insta::assert_snapshot!(drawn("let x = 1;\n%conifg").await, @"");
+    insta::assert_snapshot!(drawn("%%sql\nSELECT avg(bad_speed)\nFROM ais").await, @r#"
+    SqlPlanError: no table or column "bad_speed"
+      --> cell:2:12
+      |
+    2 | SELECT avg(bad_speed)
+      |            ^^^^^^^^^
+      help: did you mean speed?
+    "#);
+    insta::assert_snapshot!(drawn("%%sql --lmit 5\nSELECT 1").await, @"
+    InvalidArgument: %%sql has no flag --lmit
+      --> cell:1:7
+      |
+    1 | %%sql --lmit 5
+      |       ^^^^^^
+      help: did you mean --limit?
+    ");
+    insta::assert_snapshot!(drawn("let x = 1;\n%conifg").await, @"
+    InvalidArgument: there is no magic %conifg
+      --> cell:2:1
+      |
+    2 | %conifg
+      | ^^^^^^^
+      help: did you mean %config?
+    ");
 }
 
 #[test]
@@ -286,9 +307,21 @@ fn wide_and_long_lines_keep_their_carets_in_place() {
     };
     let fault = Fault::new(bireme_protocol::ErrorCode::SqlPlanError, "no column \"x\"");
     let wide = "SELECT '日本語', x";
-    insta::assert_snapshot!(error::plain(&fault.clone().at(at(1, 15, 1)), wide, "cell"), @"");
+    insta::assert_snapshot!(error::plain(&fault.clone().at(at(1, 15, 1)), wide, "cell"), @r#"
+    SqlPlanError: no column "x"
+      --> cell:1:15
+      |
+    1 | SELECT '日本語', x
+      |                  ^
+    "#);
     let long = format!("SELECT {}x, {}", "a, ".repeat(80), "b, ".repeat(80));
-    insta::assert_snapshot!(error::plain(&fault.clone().at(at(1, 248, 1)), &long, "cell"), @"");
+    insta::assert_snapshot!(error::plain(&fault.clone().at(at(1, 248, 1)), &long, "cell"), @r#"
+    SqlPlanError: no column "x"
+      --> cell:1:248
+      |
+    1 | …a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, x, b, b, b, b, b, b, b, b, b, b, b, b, b, b, b, b, b, b, b, …
+      |                                                              ^
+    "#);
     let beyond = error::plain(&fault.at(at(9, 9, 9)), wide, "cell");
     assert!(beyond.ends_with("--> cell:9:9"), "{beyond}");
 }
@@ -307,5 +340,10 @@ fn an_error_message_is_whole_and_coloured() {
     assert_eq!(rendered.ename, "OutOfMemory");
     assert_eq!(rendered.evalue, "reserve 2.0 GiB for a hash join");
     assert!(rendered.traceback[0].starts_with("\u{1b}[1;31mOutOfMemory\u{1b}[0m: reserve"));
-    insta::assert_snapshot!(error::plain(&fault, "", "cell"), @"");
+    insta::assert_snapshot!(error::plain(&fault, "", "cell"), @"
+    OutOfMemory: reserve 2.0 GiB for a hash join
+      because: 0.4 GiB free of 8 GiB on engine 1
+      help: set memory.host_limit higher
+      on engine 1, query 3f2a0c1d
+    ");
 }

@@ -68,7 +68,17 @@ fn values_look_like_what_they_are() {
             Arc::new(StringArray::from(vec!["日本語", "", " padded "])),
         ),
     ]);
-    insta::assert_snapshot!(drawn(&[batch], 3, Extent::default(), None).plain, @"");
+    insta::assert_snapshot!(drawn(&[batch], 3, Extent::default(), None).plain, @r#"
+    shape: (3, 7) · 3 engines · 41 ms
+    ┌──────┬─────────────┬────────────┬───────┬─────────────────────────┬─────────┬────────────┐
+    │   id ┆       share ┆ name       ┆ ok    ┆ at                      ┆ nothing ┆ wide       │
+    │  i64 ┆         f64 ┆ str        ┆ bool  ┆ ts[us]                  ┆ null    ┆ str        │
+    ╞══════╪═════════════╪════════════╪═══════╪═════════════════════════╪═════════╪════════════╡
+    │    1 ┆         0.3 ┆ "null"     ┆ true  ┆ 1970-01-01 00:00:00     ┆ null    ┆ 日本語     │
+    │ null ┆ 1.000000e20 ┆ null       ┆ false ┆ 1970-01-01 00:00:01.500 ┆ null    ┆ ""         │
+    │ -300 ┆         nan ┆ two\nlines ┆ null  ┆ null                    ┆ null    ┆ " padded " │
+    └──────┴─────────────┴────────────┴───────┴─────────────────────────┴─────────┴────────────┘
+    "#);
 }
 
 #[test]
@@ -80,7 +90,25 @@ fn a_preview_has_head_gap_and_tail_over_several_batches() {
         )])
     };
     let batches = [ids(0, 3), ids(3, 5), ids(999_995, 1_000_000)];
-    insta::assert_snapshot!(drawn(&batches, 1_000_000, Extent::default(), None).plain, @"");
+    insta::assert_snapshot!(drawn(&batches, 1_000_000, Extent::default(), None).plain, @"
+    shape: (1_000_000, 1) · 3 engines · 41 ms
+    ┌────────┐
+    │     id │
+    │    i64 │
+    ╞════════╡
+    │      0 │
+    │      1 │
+    │      2 │
+    │      3 │
+    │      4 │
+    │      … │
+    │ 999995 │
+    │ 999996 │
+    │ 999997 │
+    │ 999998 │
+    │ 999999 │
+    └────────┘
+    ");
 }
 
 #[test]
@@ -103,7 +131,15 @@ fn a_wide_table_keeps_first_and_last_columns() {
         rows: 10,
         columns: 6,
     };
-    insta::assert_snapshot!(drawn(std::slice::from_ref(&batch), 1, extent, None).plain, @"");
+    insta::assert_snapshot!(drawn(std::slice::from_ref(&batch), 1, extent, None).plain, @"
+    shape: (1, 30) · 3 engines · 41 ms
+    ┌─────┬─────┬─────┬───┬─────┬─────┬─────┐
+    │  c0 ┆  c1 ┆  c2 ┆ … ┆ c27 ┆ c28 ┆ c29 │
+    │ i64 ┆ i64 ┆ i64 ┆ … ┆ i64 ┆ i64 ┆ i64 │
+    ╞═════╪═════╪═════╪═══╪═════╪═════╪═════╡
+    │   0 ┆   1 ┆   2 ┆ … ┆  27 ┆  28 ┆  29 │
+    └─────┴─────┴─────┴───┴─────┴─────┴─────┘
+    ");
     let narrow = drawn(&[batch], 1, Extent::default(), Some(40)).plain;
     assert!(
         narrow
@@ -117,7 +153,14 @@ fn a_wide_table_keeps_first_and_last_columns() {
 #[test]
 fn an_empty_result_still_has_its_columns() {
     let empty = RecordBatch::new_empty(scripted_host::schema());
-    insta::assert_snapshot!(drawn(&[empty], 0, Extent::default(), None).plain, @"");
+    insta::assert_snapshot!(drawn(&[empty], 0, Extent::default(), None).plain, @"
+    shape: (0, 2) · 3 engines · 41 ms
+    ┌─────┬──────┐
+    │  id ┆ name │
+    │ i64 ┆ str  │
+    ╞═════╪══════╡
+    └─────┴──────┘
+    ");
 }
 
 #[test]
@@ -136,7 +179,33 @@ fn html_is_inline_escaped_and_inherits_its_colours() {
     for banned in ["<script", "<style", "class=", "background", "color:"] {
         assert!(!html.contains(banned), "{banned}: {html}");
     }
-    insta::assert_snapshot!(html.replace("><", ">\n<"), @"");
+    insta::assert_snapshot!(html.replace("><", ">\n<"), @r#"
+    <div style="overflow-x:auto">
+    <small style="opacity:0.7">shape: (2, 2) · 3 engines · 41 ms</small>
+    <table style="border-collapse:collapse">
+    <thead>
+    <tr>
+    <th style="text-align:left;padding:2px 8px">&lt;b&gt;<br>
+    <small style="font-weight:normal;opacity:0.6">str</small>
+    </th>
+    <th style="text-align:right;padding:2px 8px">n<br>
+    <small style="font-weight:normal;opacity:0.6">f64</small>
+    </th>
+    </tr>
+    </thead>
+    <tbody>
+    <tr>
+    <td style="text-align:left;padding:2px 8px;white-space:pre">&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;</td>
+    <td style="text-align:right;padding:2px 8px;white-space:pre" title="0.123456789">0.123457</td>
+    </tr>
+    <tr>
+    <td style="text-align:left;padding:2px 8px;white-space:pre;opacity:0.45;font-style:italic">null</td>
+    <td style="text-align:right;padding:2px 8px;white-space:pre">2.0</td>
+    </tr>
+    </tbody>
+    </table>
+    </div>
+    "#);
 }
 
 #[test]
@@ -169,8 +238,33 @@ fn types_are_short() {
 #[test]
 fn a_plan_is_a_tree_with_its_hottest_node_marked() {
     let bundle = plan::render(&scripted_host::plan());
-    insta::assert_snapshot!(bundle.plain, @"");
-    insta::assert_snapshot!(bundle.html.unwrap().replace("><", ">\n<"), @"");
+    insta::assert_snapshot!(bundle.plain, @"
+    plan: 2 stages · 2 engines · 612 ms
+    AggregateExec: final, by [name]  [stage 0 · engine 0 · cpu]  26 rows · 1.5 ms (0 %) · shuffled 4.0 KiB
+    └─ AggregateExec: partial, by [name]  [stage 1 · engines 0-1 · cpu]  52 rows · 100 ms (9 %)
+       └─ DataSourceExec: ais/*.parquet, projection=[id, name]  20.0M rows · 900 ms (89 %) · read 512.0 MiB  ◀ hottest
+    ");
+    insta::assert_snapshot!(bundle.html.unwrap().replace("><", ">\n<"), @r#"
+    <small style="opacity:0.7">plan: 2 stages · 2 engines · 612 ms</small>
+    <details open style="padding-left:0px">
+    <summary>
+    <meter min="0" max="100" value="0" style="width:60px" title="0 % of busy time">
+    </meter> <b>AggregateExec</b> <small style="opacity:0.7">[stage 0 · engine 0 · cpu]</small> <small>26 rows · 1.5 ms (0 %) · shuffled 4.0 KiB</small> <small style="opacity:0.6">final, by [name]</small>
+    </summary>
+    <details open style="padding-left:14px">
+    <summary>
+    <meter min="0" max="100" value="9" style="width:60px" title="9 % of busy time">
+    </meter> <b>AggregateExec</b> <small style="opacity:0.7">[stage 1 · engines 0-1 · cpu]</small> <small>52 rows · 100 ms (9 %)</small> <small style="opacity:0.6">partial, by [name]</small>
+    </summary>
+    <div style="padding-left:14px">
+    <meter min="0" max="100" value="89" style="width:60px" title="89 % of busy time">
+    </meter> <b>DataSourceExec</b> <small>20.0M rows · 900 ms (89 %) · read 512.0 MiB</small> <small>
+    <b>◀ hottest</b>
+    </small> <small style="opacity:0.6">ais/*.parquet, projection=[id, name]</small>
+    </div>
+    </details>
+    </details>
+    "#);
 }
 
 #[test]
@@ -181,7 +275,10 @@ fn a_plan_that_has_not_run_has_no_numbers() {
     tree.root.busy_us = None;
     tree.root.bytes_shuffled = None;
     tree.root.children.clear();
-    insta::assert_snapshot!(plan::render(&tree).plain, @"");
+    insta::assert_snapshot!(plan::render(&tree).plain, @"
+    plan: 1 stage · 2 engines
+    AggregateExec: final, by [name]  [stage 0 · engine 0 · cpu]
+    ");
 }
 
 #[test]
@@ -201,18 +298,18 @@ fn progress_has_a_bar_in_both_forms() {
         engines: Vec::new(),
     };
     let bundle = progress::running(&step, std::time::Duration::from_millis(3_200));
-    insta::assert_snapshot!(bundle.plain, @"");
-    insta::assert_snapshot!(bundle.html.unwrap(), @"");
+    insta::assert_snapshot!(bundle.plain, @"[##########----------]  50% 12.3M rows · 6.0 GiB of 12.0 GiB · 2.0 GB/s · 2 stages, 3/8 tasks · 4 engines · 3.20 s");
+    insta::assert_snapshot!(bundle.html.unwrap(), @r#"<progress value="50" max="100"></progress> <small>50 % · 12.3M rows · 6.0 GiB of 12.0 GiB · 2.0 GB/s · 2 stages, 3/8 tasks · 4 engines · 3.20 s</small>"#);
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn no_table_is_larger_than_it_may_be(
         columns in 1_usize..60,
         rows in 0_usize..120,
-        text in "[a-c\"'<>&日本é ]{0,3000}",
+        text in "[a-c\"'<>&日本é ]{0,600}",
         extent_rows in 1_usize..200,
         extent_columns in 1_usize..100,
     ) {

@@ -50,8 +50,47 @@ fn flags_of_later_builds_are_no_part_of_help() {
 #[test]
 fn a_page_has_usage_arguments_and_examples() {
     let magic = bireme_magics::registry::find("show").unwrap();
-    insta::assert_snapshot!(help::page(magic).plain, @"");
-    insta::assert_snapshot!(help::list().plain, @"");
+    insta::assert_snapshot!(help::page(magic).plain, @"
+    %show
+      Runs a view, or looks at a table or file.
+
+    Usage:
+      %show NAME [--limit N] [--rows N] [--timeout DURATION]
+
+    Arguments:
+      NAME                a view, a table, or a file such as 'data/*.parquet'.
+      --limit N           Most rows the result has. (default: none)
+      --rows N            Most rows shown. (default: display.rows)
+      --timeout DURATION  Longest time it may run. (default: query.timeout)
+
+    Examples:
+      # the rows of a view
+      %show fast_vessels
+      # the first rows of some files
+      %show 'data/*.parquet' --limit 100
+    ");
+    insta::assert_snapshot!(help::list().plain, @"
+    %name? shows the page of one
+    ┌─────────────────────┬─────────────────────────────────────────────────────────────┐
+    │ magic               ┆ what it does                                                │
+    ╞═════════════════════╪═════════════════════════════════════════════════════════════╡
+    │ %%sql, %sql         ┆ Runs SQL on the engines and shows the result.               │
+    │ %show               ┆ Runs a view, or looks at a table or file.                   │
+    │ %%explain, %explain ┆ Shows the distributed plan of a query or view.              │
+    │ %engines            ┆ Lists the engines: state, queries, memory, spill, restarts. │
+    │ %cluster            ┆ Shows the cluster, or the end of a process's log.           │
+    │ %jobs               ┆ Lists the queries that run or wait, of all sessions.        │
+    │ %cancel             ┆ Ends a query on all engines.                                │
+    │ %history            ┆ Lists past queries of this session, newest first.           │
+    │ %trace              ┆ Shows or saves what the engines did when.                   │
+    │ %config             ┆ Shows settings, or sets one for this session.               │
+    │ %param              ┆ Sets a parameter of the notebook, or lists them.            │
+    │ %%time, %time       ┆ Runs code and says how long it took.                        │
+    │ %clear              ┆ Removes what the cell has shown so far.                     │
+    │ %restart            ┆ Forgets the Rust variables; views and tables stay.          │
+    │ %help               ┆ Lists the magics, or shows the page of one.                 │
+    └─────────────────────┴─────────────────────────────────────────────────────────────┘
+    ");
 }
 
 /// `BIREME_REGENERATE=1 cargo nextest run -p bireme-magics docs_page` writes the page anew.

@@ -333,12 +333,14 @@ impl QueryService for ScriptedHost {
                     rank: 0,
                     state: "up".into(),
                     slot: "cpu".into(),
+                    started_at_ms: u64::MAX,
                     ..Default::default()
                 },
                 proto::EngineStatus {
                     rank: 1,
                     state: "lost".into(),
                     slot: "cpu".into(),
+                    started_at_ms: u64::MAX,
                     last_exit: "signal 9 (SIGKILL)".into(),
                     ..Default::default()
                 },

@@ -14,32 +14,97 @@ async fn transcript(cell: &str) -> String {
 
 #[tokio::test]
 async fn a_query_is_the_value_of_its_cell() {
-    insta::assert_snapshot!(transcript("%%sql\nSELECT * FROM ais").await, @"");
+    insta::assert_snapshot!(transcript("%%sql\nSELECT * FROM ais").await, @"
+    result:
+    shape: (3, 2) · 2 engines · 41 ms
+    ┌─────┬──────────┐
+    │  id ┆ name     │
+    │ i64 ┆ str      │
+    ╞═════╪══════════╡
+    │   0 ┆ vessel 0 │
+    │   1 ┆ vessel 1 │
+    │   2 ┆ null     │
+    └─────┴──────────┘
+    ");
 }
 
 #[tokio::test]
 async fn every_statement_runs_and_every_query_shows() {
     let cell = "%%sql\nCREATE VIEW v AS SELECT 1;\nSELECT 1;\nSET query.timeout = 30s;\nDROP VIEW v;\nSELECT 2";
-    insta::assert_snapshot!(transcript(cell).await, @"");
+    insta::assert_snapshot!(transcript(cell).await, @"
+    sent: CREATE VIEW v AS SELECT 1
+    created view v (2 columns)
+    shape: (3, 2) · 2 engines · 41 ms
+    ┌─────┬──────────┐
+    │  id ┆ name     │
+    │ i64 ┆ str      │
+    ╞═════╪══════════╡
+    │   0 ┆ vessel 0 │
+    │   1 ┆ vessel 1 │
+    │   2 ┆ null     │
+    └─────┴──────────┘
+    query.timeout = 30s
+    dropped v
+    result:
+    shape: (3, 2) · 2 engines · 41 ms
+    ┌─────┬──────────┐
+    │  id ┆ name     │
+    │ i64 ┆ str      │
+    ╞═════╪══════════╡
+    │   0 ┆ vessel 0 │
+    │   1 ┆ vessel 1 │
+    │   2 ┆ null     │
+    └─────┴──────────┘
+    ");
 }
 
 #[tokio::test]
 async fn a_name_defines_a_view_and_lazy_runs_nothing() {
-    insta::assert_snapshot!(transcript("%%sql fast\nSELECT * FROM ais WHERE y = $year").await, @"");
-    insta::assert_snapshot!(transcript("%%sql fast --lazy\nSELECT 1").await, @"");
-    insta::assert_snapshot!(transcript("%sql fast << SELECT 1").await, @"");
+    insta::assert_snapshot!(transcript("%%sql fast\nSELECT * FROM ais WHERE y = $year").await, @"
+    sent: CREATE OR REPLACE VIEW fast AS⏎SELECT * FROM ais WHERE y = $year [year=2024]
+    result:
+    shape: (3, 2) · 2 engines · 41 ms · view fast
+    ┌─────┬──────────┐
+    │  id ┆ name     │
+    │ i64 ┆ str      │
+    ╞═════╪══════════╡
+    │   0 ┆ vessel 0 │
+    │   1 ┆ vessel 1 │
+    │   2 ┆ null     │
+    └─────┴──────────┘
+    ");
+    insta::assert_snapshot!(transcript("%%sql fast --lazy\nSELECT 1").await, @"
+    sent: CREATE OR REPLACE VIEW fast AS⏎SELECT 1
+    created view fast (2 columns)
+    ");
+    insta::assert_snapshot!(transcript("%sql fast << SELECT 1").await, @"
+    sent: CREATE OR REPLACE VIEW fast AS⏎SELECT 1
+    result:
+    shape: (3, 2) · 2 engines · 41 ms · view fast
+    ┌─────┬──────────┐
+    │  id ┆ name     │
+    │ i64 ┆ str      │
+    ╞═════╪══════════╡
+    │   0 ┆ vessel 0 │
+    │   1 ┆ vessel 1 │
+    │   2 ┆ null     │
+    └─────┴──────────┘
+    ");
 }
 
 #[tokio::test]
 async fn values_are_bound_and_never_pasted() {
-    let host =
-        ScriptedHost::with_parameters(&[("year", json!(2024)), ("port", json!("Rotterdam's"))]);
-    let cell = "%%sql\nSELECT $year, {{ port }}, {{'x'}}, {{ 2.5 }}, {{!port}}, 'a {{!port}}', '$year {{z}}'";
+    let host = ScriptedHost::with_parameters(&[
+        ("year", json!(2024)),
+        ("port", json!("Rotterdam's")),
+        ("columns", json!("a, b")),
+    ]);
+    let cell = "%%sql\nSELECT $year, {{ port }}, {{'x'}}, {{ 2.5 }}, {{!columns}}, 'a {{!port}}', '$year {{z}}'";
     host.run(cell).await.unwrap();
     let (sql, options) = host.submitted().remove(0);
     assert_eq!(
         sql,
-        "SELECT $year, $port, $value_3, $value_4, Rotterdam's, 'a Rotterdam''s', '$year {{z}}'"
+        "SELECT $year, $port, $value_3, $value_4, a, b, 'a Rotterdam''s', '$year {{z}}'"
     );
     let values: Vec<_> = options
         .values
@@ -81,24 +146,56 @@ async fn limits_and_previews_reach_the_engines() {
     assert_eq!(options.timeout, Some(std::time::Duration::from_secs(30)));
     assert_eq!(options.rows, Rows::Preview { head: 2, tail: 2 });
     assert!(!options.is_trivial);
-    insta::assert_snapshot!(host.transcript(), @"");
+    insta::assert_snapshot!(host.transcript(), @"
+    result:
+    shape: (5, 2) · 2 engines · 41 ms · cut by --limit
+    ┌─────┬──────────┐
+    │  id ┆ name     │
+    │ i64 ┆ str      │
+    ╞═════╪══════════╡
+    │   0 ┆ vessel 0 │
+    │   1 ┆ vessel 1 │
+    │   … ┆ …        │
+    │   3 ┆ vessel 3 │
+    │   4 ┆ vessel 4 │
+    └─────┴──────────┘
+    ");
 }
 
 #[tokio::test]
 async fn rows_print_as_text() {
-    insta::assert_snapshot!(transcript("%%sql --format csv\nSELECT * FROM ais").await, @"");
-    insta::assert_snapshot!(transcript("%%sql --format json\nSELECT * FROM ais").await, @"");
+    insta::assert_snapshot!(transcript("%%sql --format csv\nSELECT * FROM ais").await, @"
+    stdout: id,name
+    0,vessel 0
+    1,vessel 1
+    2,
+    ");
+    insta::assert_snapshot!(transcript("%%sql --format json\nSELECT * FROM ais").await, @r#"
+    stdout: {"id":0,"name":"vessel 0"}
+    {"id":1,"name":"vessel 1"}
+    {"id":2,"name":null}
+    "#);
     let host = ScriptedHost::default();
     host.script(answer(&rows(2), 5_000));
     host.run("%%sql --format csv\nSELECT * FROM ais")
         .await
         .unwrap();
-    insta::assert_snapshot!(host.transcript(), @"");
+    insta::assert_snapshot!(host.transcript(), @"
+    stdout: id,name
+    0,vessel 0
+    1,vessel 1
+    stderr: the first 1_000 of 5_000 rows in 41 ms; `bireme sql` prints them all
+    ");
 }
 
 #[tokio::test]
 async fn plans_are_drawn() {
-    insta::assert_snapshot!(transcript("%explain --analyze SELECT 1").await, @"");
+    insta::assert_snapshot!(transcript("%explain --analyze SELECT 1").await, @"
+    plan: 2 stages · 2 engines · 612 ms
+    AggregateExec: final, by [name]  [stage 0 · engine 0 · cpu]  26 rows · 1.5 ms (0 %) · shuffled 4.0 KiB
+    └─ AggregateExec: partial, by [name]  [stage 1 · engines 0-1 · cpu]  52 rows · 100 ms (9 %)
+       └─ DataSourceExec: ais/*.parquet, projection=[id, name]  20.0M rows · 900 ms (89 %) · read 512.0 MiB  ◀ hottest
+    ");
     let host = ScriptedHost::default();
     host.run("%explain fast").await.unwrap();
     assert_eq!(host.submitted()[0].0, "SELECT * FROM fast");
@@ -128,18 +225,66 @@ async fn a_terminal_gets_a_table_that_fits() {
 
 #[tokio::test]
 async fn line_magics_steer_the_session() {
-    insta::assert_snapshot!(transcript("%param days = 7\n%param days\n%param").await, @"");
-    insta::assert_snapshot!(transcript("%config display.rows 20\n%config --reset display.rows").await, @"");
-    insta::assert_snapshot!(transcript("%config display").await, @"");
-    insta::assert_snapshot!(transcript("%engines").await, @"");
-    insta::assert_snapshot!(transcript("%jobs\n%cancel 3f2a").await, @"");
-    insta::assert_snapshot!(transcript("%clear --wait\n%restart\n%restart --all\n%cluster logs --engine 1").await, @"");
+    insta::assert_snapshot!(transcript("%param days = 7\n%param days\n%param").await, @r#"
+    days = 7
+    ┌───────────┬───────────────┐
+    │ parameter ┆ value         │
+    ╞═══════════╪═══════════════╡
+    │ year      ┆ 2024          │
+    │ port      ┆ "Rotterdam's" │
+    │ days      ┆ 7             │
+    └───────────┴───────────────┘
+    "#);
+    insta::assert_snapshot!(transcript("%config display.rows 20\n%config --reset display.rows").await, @"
+    display.rows = 20 (was 10)
+    display.rows = 10 (was 20)
+    ");
+    insta::assert_snapshot!(transcript("%config display").await, @"
+    ┌─────────────────┬───────┬─────────┬─────────────────┬─────────┬──────────────────────────────────────────────────────────────────────┐
+    │ key             ┆ value ┆ default ┆ type            ┆ from    ┆ doc                                                                  │
+    ╞═════════════════╪═══════╪═════════╪═════════════════╪═════════╪══════════════════════════════════════════════════════════════════════╡
+    │ display.columns ┆ 12    ┆ 12      ┆ integer 2..=100 ┆ default ┆ Most columns a shown table has.                                      │
+    │ display.rows    ┆ 10    ┆ 10      ┆ integer 2..=40  ┆ default ┆ Most rows a shown table has: half from the head, half from the tail. │
+    └─────────────────┴───────┴─────────┴─────────────────┴─────────┴──────────────────────────────────────────────────────────────────────┘
+    ");
+    insta::assert_snapshot!(transcript("%engines").await, @"
+    1 of 2 engines up
+    ┌──────┬───────┬──────┬─────┬────────┬─────────┬──────────┬───────┬──────────┬─────────┬──────────┬────────────────────┐
+    │ rank ┆ state ┆ slot ┆ pid ┆ up for ┆ queries ┆ reserved ┆ limit ┆ resident ┆ spilled ┆ restarts ┆ last exit          │
+    ╞══════╪═══════╪══════╪═════╪════════╪═════════╪══════════╪═══════╪══════════╪═════════╪══════════╪════════════════════╡
+    │    0 ┆ up    ┆ cpu  ┆   0 ┆ 0 ms   ┆       0 ┆      0 B ┆   0 B ┆      0 B ┆     0 B ┆        0 ┆                    │
+    │    1 ┆ lost  ┆ cpu  ┆   0 ┆ 0 ms   ┆       0 ┆      0 B ┆   0 B ┆      0 B ┆     0 B ┆        0 ┆ signal 9 (SIGKILL) │
+    └──────┴───────┴──────┴─────┴────────┴─────────┴──────────┴───────┴──────────┴─────────┴──────────┴────────────────────┘
+    ");
+    insta::assert_snapshot!(transcript("%jobs\n%cancel 3f2a").await, @"
+    nothing runs and nothing waits
+    query 3f2a0000 is cancelled
+    ");
+    insta::assert_snapshot!(transcript("%clear --wait\n%restart\n%restart --all\n%cluster logs --engine 1").await, @"
+    clear(wait=true)
+    restart: Kernel
+    restart: KernelAndSession
+    stdout: the last 40 lines of Engine(1)
+    ");
 }
 
 #[tokio::test]
 async fn a_mixed_cell_runs_in_order() {
     let cell = "%param a = 1\nlet b = a + 1;\n%sql SELECT $a\nb";
-    insta::assert_snapshot!(transcript(cell).await, @"");
+    insta::assert_snapshot!(transcript(cell).await, @"
+    rust: let b = a + 1;
+    result:
+    shape: (3, 2) · 2 engines · 41 ms
+    ┌─────┬──────────┐
+    │  id ┆ name     │
+    │ i64 ┆ str      │
+    ╞═════╪══════════╡
+    │   0 ┆ vessel 0 │
+    │   1 ┆ vessel 1 │
+    │   2 ┆ null     │
+    └─────┴──────────┘
+    rust: b
+    ");
 }
 
 #[tokio::test]
@@ -164,5 +309,16 @@ async fn questions_are_answered_unless_rust_knows_the_name() {
     );
     assert_eq!(transcript("rust_variable?").await, "");
     assert_eq!(transcript("nothing_known?").await, "");
-    insta::assert_snapshot!(transcript("ais?").await, @"");
+    insta::assert_snapshot!(transcript("ais?").await, @"
+    [page] view ais · 3 columns
+    ┌─────────────┬──────┐
+    │ column      ┆ type │
+    ╞═════════════╪══════╡
+    │ MMSI        ┆ i64  │
+    │ SOG         ┆ f64  │
+    │ Vessel Type ┆ str  │
+    └─────────────┴──────┘
+
+    CREATE VIEW ais AS SELECT 1
+    ");
 }
