@@ -287,7 +287,7 @@ impl Supervisor {
     fn publish_failure(&self, role: Role, exit: Exit, ends: usize, window: Duration) {
         let mut fault = Fault::new(
             ErrorCode::Unavailable,
-            format!("run the {role}: it ended {ends} times within {window:?}, last with {exit}, and is not started again"),
+            format!("run {role}: it ended {ends} times within {window:?}, last with {exit}, and is not started again"),
         )
         .with_hint("`bireme cluster logs` shows its log; `bireme cluster restart` tries again");
         fault.causes = log_tail(&role.log(&self.parts.home), LOG_LINES);

@@ -61,7 +61,7 @@ pub(crate) enum Write {
 }
 
 enum Request {
-    Write(Write, Option<Answer>),
+    Write(Box<Write>, Option<Box<Answer>>),
     History(
         HistoryRequest,
         oneshot::Sender<Result<Vec<QueryRecord>, Fault>>,
@@ -97,7 +97,8 @@ impl Store {
 
     /// Hands a write to the thread; the answer goes out once it is committed.
     pub(crate) fn write(&self, write: Write, then: Option<Answer>) {
-        let refused = match self.requests.try_send(Request::Write(write, then)) {
+        let request = Request::Write(Box::new(write), then.map(Box::new));
+        let refused = match self.requests.try_send(request) {
             Ok(()) => return,
             Err(error) => error.into_inner(),
         };
@@ -176,7 +177,7 @@ impl Worker {
                         if let Err(error) = &written {
                             tracing::error!(%error, ?write, "database refuses a write");
                         }
-                        answers.extend(answer.map(|answer| (answer, written)));
+                        answers.extend(answer.map(|answer| (*answer, written)));
                     }
                     Request::History(request, reply) => {
                         let records = history::latest(&transaction, &request);

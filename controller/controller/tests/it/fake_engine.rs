@@ -52,7 +52,6 @@ struct Shared {
 }
 
 pub struct FakeEngine {
-    pub pid: u32,
     shared: Arc<Shared>,
     calls: mpsc::Receiver<Call>,
     ended: mpsc::Sender<QueryEnded>,
@@ -106,7 +105,6 @@ impl FakeEngine {
         };
         tasks.spawn(member.stay(ended_rx));
         Self {
-            pid,
             shared,
             calls,
             ended,

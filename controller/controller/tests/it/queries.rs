@@ -71,6 +71,7 @@ async fn a_query_runs_on_its_head_and_is_remembered() {
 async fn a_query_that_cannot_be_planned_fails_with_the_engines_fault() {
     let mut cluster = Cluster::start(1).await;
     let engine = FakeEngine::start(&cluster.home, 0);
+    cluster.wait_engines(1).await;
     let fault = Fault::new(ErrorCode::SqlPlanError, "there is no table \"tt\"")
         .with_hint("did you mean \"t\"?");
     engine.script(|script| script.start_fault = Some(fault.clone()));
@@ -119,6 +120,7 @@ async fn cancelling_a_running_query_reaches_every_engine() {
 async fn cancelling_while_the_head_plans_takes_back_what_it_makes() {
     let mut cluster = Cluster::start(1).await;
     let mut engine = FakeEngine::start(&cluster.home, 0);
+    cluster.wait_engines(1).await;
     let (gate, closed) = watch::channel(false);
     engine.script(|script| script.start_gate = Some(closed));
     let id = QueryId::random();
@@ -142,6 +144,7 @@ async fn cancelling_while_the_head_plans_takes_back_what_it_makes() {
 async fn a_client_that_goes_away_before_the_answer_cancels() {
     let mut cluster = Cluster::start(1).await;
     let mut engine = FakeEngine::start(&cluster.home, 0);
+    cluster.wait_engines(1).await;
     let (_gate, closed) = watch::channel(false);
     engine.script(|script| script.start_gate = Some(closed));
     let id = QueryId::random();

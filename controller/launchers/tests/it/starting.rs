@@ -76,9 +76,7 @@ async fn a_controller_that_does_not_start_ends_the_launcher() {
     let test = TestCluster::new(1, "controller crashes");
     let fault = Fault::from(test.start().await.unwrap_err());
     assert!(
-        fault
-            .message
-            .contains("run the controller: it ended 5 times"),
+        fault.message.contains("run controller: it ended 5 times"),
         "{fault}"
     );
     assert!(
