@@ -105,7 +105,8 @@ impl RustLink {
         let host = self
             .host()
             .map_err(|fault| bundles::fault_error(&fault, ""))?;
-        self.wait_until_ready(&host, code).await?;
+        let mut line = WaitLine::new(code.context, code.settings.duration("progress.after"));
+        self.wait_until_ready(&host, code, &mut line).await?;
         let untold = self.parameters.take_untold();
         if !untold.is_empty() {
             let told = RustCode {
@@ -113,10 +114,10 @@ impl RustLink {
                 label: "%param".to_owned(),
                 ..*code
             };
-            let outcome = self.run(&host, &told, true).await;
+            let outcome = self.run(&host, &told, &mut line, true).await;
             outcome.inspect_err(|_| self.parameters.forgotten_by_rust())?;
         }
-        let outcome = self.run(&host, code, false).await;
+        let outcome = self.run(&host, code, &mut line, false).await;
         let value = host.routes.take_value();
         let link = Arc::clone(self);
         self.chores
@@ -143,16 +144,15 @@ impl RustLink {
         &self,
         host: &RustHost,
         code: &RustCode<'_>,
+        line: &mut WaitLine<'_>,
     ) -> Result<(), CellError> {
         let mut phase = host.routes.phase();
         let progress = host.routes.progress();
-        let mut line = WaitLine::new(code.context, code.settings.duration("progress.after"));
         let deadline = tokio::time::Instant::now() + START_TIMEOUT;
         loop {
             match &*phase.borrow_and_update() {
                 Phase::Ready { rustc } => {
                     self.lock().rustc = Some(rustc.clone());
-                    line.end("Rust started");
                     return Ok(());
                 }
                 Phase::Ended {
@@ -183,6 +183,7 @@ impl RustLink {
         &self,
         host: &RustHost,
         code: &RustCode<'_>,
+        line: &mut WaitLine<'_>,
         is_quiet: bool,
     ) -> Result<(), CellError> {
         let id = host.new_id();
@@ -199,7 +200,6 @@ impl RustLink {
             return Err(host_died("before the cell"));
         }
         let progress = host.routes.progress();
-        let mut line = WaitLine::new(code.context, code.settings.duration("progress.after"));
         let mut beat = tokio::time::interval(INTERVAL);
         let cancellation = code.context.cancellation();
         let outcome = loop {
@@ -209,13 +209,15 @@ impl RustLink {
                 () = cancellation.cancelled() => return interrupt(host, end).await,
                 _ = beat.tick() => {
                     let told = progress.borrow().clone();
-                    if !told.is_empty() {
-                        line.tick(&told);
+                    match told.as_str() {
+                        // The cell runs now.
+                        "" => line.end("Rust was ready"),
+                        told => line.tick(told),
                     }
                 }
             }
         };
-        line.end("done");
+        line.end("Rust was ready");
         read(outcome)
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct WaitLine<'a> {
     started_at: Instant,
     pace: Pace,
     display_id: String,
+    /// What it shows is waited for, not over.
+    is_open: bool,
 }
 
 impl<'a> WaitLine<'a> {
@@ -27,6 +29,7 @@ impl<'a> WaitLine<'a> {
             started_at,
             pace: Pace::new(started_at, after),
             display_id: Uuid::new_v4().simple().to_string(),
+            is_open: false,
         }
     }
 
@@ -41,12 +44,13 @@ impl<'a> WaitLine<'a> {
         if self.pace.is_due(Instant::now()) {
             let text = format!("{what} · {}", duration(self.started_at.elapsed()));
             self.show(&text, is_first);
+            self.is_open = true;
         }
     }
 
-    /// Replaces the line, if there is one, by how it ended.
+    /// Replaces the line, if there is one, by how the wait ended. A cell has one line at most.
     pub(crate) fn end(&mut self, what: &str) {
-        if self.pace.has_shown() {
+        if std::mem::take(&mut self.is_open) {
             let text = format!("{what} in {}", duration(self.started_at.elapsed()));
             self.show(&text, false);
         }
