@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bireme_magics::completion::{Completeness, Names, Table, complete, inspect, is_complete};
 use serde_json::json;
 
-use crate::scripted_host::catalog;
+use crate::samples::catalog;
 
 fn names() -> Names {
     Names::new(&catalog(), vec![("year".into(), json!(2024))])
@@ -34,87 +34,89 @@ fn proposed(cell: &str, most: usize) -> String {
     }
 }
 
+/// A cell with its cursor, and what is proposed there.
+const PROPOSED: &[(&str, &str)] = &[
+    // Magics.
+    ("%s|", r#""%s" -> %sql %show"#),
+    ("%%s|", r#""%%s" -> %%sql"#),
+    ("let x = 1;\n%en|", r#""%en" -> %engines"#),
+    ("let x = a\n%en|", "rust"),
+    ("?ti|", r#""ti" -> time"#),
+    ("?%%ti|", r#""%%ti" -> %%time"#),
+    // Arguments.
+    ("%%sql --l|", r#""--l" -> --lazy --limit"#),
+    (
+        "%%sql v --lazy --|",
+        r#""--" -> --limit --rows --timeout --format"#,
+    ),
+    ("%%sql --format |", r#""" -> table csv json"#),
+    ("%%sql --format=c|", r#""c" -> csv"#),
+    ("%show a|", r#""a" -> ais"#),
+    ("%cluster l|", r#""l" -> logs"#),
+    ("%help sq|", r#""sq" -> sql"#),
+    (
+        "%config display.|",
+        r#""display." -> display.columns display.rows"#,
+    ),
+    ("%config query.shuffle |", r#""" -> collective stock"#),
+    ("%param y|", r#""y" -> year"#),
+    // SQL.
+    ("%%sql\nSELECT * FROM a|", r#""a" -> ais"#),
+    ("%%sql\nSELECT SO| FROM ais", r#""SO" -> SOG"#),
+    ("%%sql\nSELECT sog| FROM ais", r#""sog" -> SOG"#),
+    (
+        "%%sql\nSELECT x.| FROM ais x, ports AS p",
+        r#""" -> MMSI SOG "Vessel Type""#,
+    ),
+    (
+        "%%sql\nSELECT p.n| FROM ais x JOIN ports AS p ON x.a = p.b",
+        r#""n" -> name"#,
+    ),
+    (
+        "%%sql\nSELECT ais.\"V| FROM ais",
+        r#""\"V" -> "Vessel Type""#,
+    ),
+    ("%%sql\nSELECT * FROM ais, p|", r#""p" -> ports"#),
+    (
+        "%%sql\nWITH fast AS (SELECT 1) SELECT * FROM f|",
+        r#""f" -> fast"#,
+    ),
+    (
+        "%%sql\nSELECT SOG AS speed FROM ais ORDER BY spe|",
+        r#""spe" -> speed"#,
+    ),
+    (
+        "%%sql\nSELECT approx_d|",
+        r#""approx_d" -> approx_distinct"#,
+    ),
+    ("%%sql\nselect * from ais wher|", r#""wher" -> where"#),
+    ("%%sql\nSELECT * FROM ais WHER|", r#""WHER" -> WHERE"#),
+    ("%%sql\nSELECT $y|", r#""y" -> year"#),
+    ("%%sql\nSELECT {{ y|", r#""y" -> year"#),
+    ("%%sql\nSELECT 'a|", r#""" -> "#),
+    ("%%sql\nSELECT 1 -- a|", r#""" -> "#),
+    (
+        "%%sql\nSELECT co| FROM ports;\nSELECT 1 FROM ais",
+        r#""co" -> country coalesce concat concat_ws contains"#,
+    ),
+    ("%sql SELECT * FROM po|", r#""po" -> ports"#),
+    ("%sql --limit 5 SELECT * FROM po|", r#""po" -> ports"#),
+    ("%%time\n%%sql\nSELECT * FROM po|", r#""po" -> ports"#),
+    ("%time %sql SELECT * FROM po|", r#""po" -> ports"#),
+    ("%explain SELECT * FROM po|", r#""po" -> ports"#),
+    (
+        "日本 = 1;\n%sql SELECT '日本', SO| FROM ais",
+        r#""SO" -> SOG"#,
+    ),
+    // Rust.
+    ("let x = vec|", "rust"),
+    ("%%time\nlet x = vec|", "rust"),
+];
+
 #[test]
 fn everything_is_proposed_where_it_fits() {
-    let cases = [
-        // Magics.
-        ("%s|", r#""%s" -> %sql %show"#),
-        ("%%s|", r#""%%s" -> %%sql"#),
-        ("let x = 1;\n%en|", r#""%en" -> %engines"#),
-        ("let x = a\n%en|", "rust"),
-        ("?ti|", r#""ti" -> time"#),
-        ("?%%ti|", r#""%%ti" -> %%time"#),
-        // Arguments.
-        ("%%sql --l|", r#""--l" -> --lazy --limit"#),
-        (
-            "%%sql v --lazy --|",
-            r#""--" -> --limit --rows --timeout --format"#,
-        ),
-        ("%%sql --format |", r#""" -> table csv json"#),
-        ("%%sql --format=c|", r#""c" -> csv"#),
-        ("%show a|", r#""a" -> ais"#),
-        ("%cluster l|", r#""l" -> logs"#),
-        ("%help sq|", r#""sq" -> sql"#),
-        (
-            "%config display.|",
-            r#""display." -> display.columns display.rows"#,
-        ),
-        ("%config query.shuffle |", r#""" -> collective stock"#),
-        ("%param y|", r#""y" -> year"#),
-        // SQL.
-        ("%%sql\nSELECT * FROM a|", r#""a" -> ais"#),
-        ("%%sql\nSELECT SO| FROM ais", r#""SO" -> SOG"#),
-        ("%%sql\nSELECT sog| FROM ais", r#""sog" -> SOG"#),
-        (
-            "%%sql\nSELECT x.| FROM ais x, ports AS p",
-            r#""" -> MMSI SOG "Vessel Type""#,
-        ),
-        (
-            "%%sql\nSELECT p.n| FROM ais x JOIN ports AS p ON x.a = p.b",
-            r#""n" -> name"#,
-        ),
-        (
-            "%%sql\nSELECT ais.\"V| FROM ais",
-            r#""\"V" -> "Vessel Type""#,
-        ),
-        ("%%sql\nSELECT * FROM ais, p|", r#""p" -> ports"#),
-        (
-            "%%sql\nWITH fast AS (SELECT 1) SELECT * FROM f|",
-            r#""f" -> fast"#,
-        ),
-        (
-            "%%sql\nSELECT SOG AS speed FROM ais ORDER BY spe|",
-            r#""spe" -> speed"#,
-        ),
-        (
-            "%%sql\nSELECT approx_d|",
-            r#""approx_d" -> approx_distinct"#,
-        ),
-        ("%%sql\nselect * from ais wher|", r#""wher" -> where"#),
-        ("%%sql\nSELECT * FROM ais WHER|", r#""WHER" -> WHERE"#),
-        ("%%sql\nSELECT $y|", r#""y" -> year"#),
-        ("%%sql\nSELECT {{ y|", r#""y" -> year"#),
-        ("%%sql\nSELECT 'a|", r#""" -> "#),
-        ("%%sql\nSELECT 1 -- a|", r#""" -> "#),
-        (
-            "%%sql\nSELECT co| FROM ports;\nSELECT 1 FROM ais",
-            r#""co" -> country coalesce concat concat_ws contains"#,
-        ),
-        ("%sql SELECT * FROM po|", r#""po" -> ports"#),
-        ("%sql --limit 5 SELECT * FROM po|", r#""po" -> ports"#),
-        ("%%time\n%%sql\nSELECT * FROM po|", r#""po" -> ports"#),
-        ("%time %sql SELECT * FROM po|", r#""po" -> ports"#),
-        ("%explain SELECT * FROM po|", r#""po" -> ports"#),
-        (
-            "日本 = 1;\n%sql SELECT '日本', SO| FROM ais",
-            r#""SO" -> SOG"#,
-        ),
-        // Rust.
-        ("let x = vec|", "rust"),
-        ("%%time\nlet x = vec|", "rust"),
-    ];
-    for (cell, expected) in cases {
-        assert_eq!(proposed(cell, 5), expected, "{cell:?}");
+    for (cell, expected) in PROPOSED {
+        assert_eq!(proposed(cell, 5), *expected, "{cell:?}");
     }
 }
 

@@ -14,7 +14,7 @@ use bireme_magics::display::{plan, progress};
 use bireme_protocol::proto::QueryProgress;
 use proptest::prelude::*;
 
-use crate::scripted_host;
+use crate::samples;
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true)))
@@ -124,7 +124,7 @@ fn a_wide_table_keeps_first_and_last_columns() {
     let batch = batch(
         columns
             .iter()
-            .map(|(name, array)| (name.as_str(), array.clone()))
+            .map(|(name, array)| (name.as_str(), Arc::clone(array)))
             .collect(),
     );
     let extent = Extent {
@@ -152,7 +152,7 @@ fn a_wide_table_keeps_first_and_last_columns() {
 
 #[test]
 fn an_empty_result_still_has_its_columns() {
-    let empty = RecordBatch::new_empty(scripted_host::schema());
+    let empty = RecordBatch::new_empty(samples::schema());
     insta::assert_snapshot!(drawn(&[empty], 0, Extent::default(), None).plain, @"
     shape: (0, 2) · 3 engines · 41 ms
     ┌─────┬──────┐
@@ -237,7 +237,7 @@ fn types_are_short() {
 
 #[test]
 fn a_plan_is_a_tree_with_its_hottest_node_marked() {
-    let bundle = plan::render(&scripted_host::plan());
+    let bundle = plan::render(&samples::plan());
     insta::assert_snapshot!(bundle.plain, @"
     plan: 2 stages · 2 engines · 612 ms
     AggregateExec: final, by [name]  [stage 0 · engine 0 · cpu]  26 rows · 1.5 ms (0 %) · shuffled 4.0 KiB
@@ -269,7 +269,7 @@ fn a_plan_is_a_tree_with_its_hottest_node_marked() {
 
 #[test]
 fn a_plan_that_has_not_run_has_no_numbers() {
-    let mut tree = scripted_host::plan();
+    let mut tree = samples::plan();
     tree.analyzed = false;
     tree.root.rows = None;
     tree.root.busy_us = None;

@@ -6,7 +6,8 @@ use bireme_client::QueryUpdate;
 use bireme_protocol::ErrorCode;
 use bireme_protocol::proto::{EngineProgress, QueryProgress};
 
-use crate::scripted_host::{Event, ScriptedHost, Step, done, rows};
+use crate::samples::{Step, done, rows};
+use crate::scripted_host::{Event, ScriptedHost};
 
 fn step(after_ms: u64, percent: u64) -> Step {
     let total = QueryProgress {

@@ -4,22 +4,22 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use arrow::array::{Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use bireme_client::{QuerySummary, QueryUpdate, RunOptions};
+use bireme_client::{QueryUpdate, RunOptions};
 use bireme_magics::host::{LogSource, Restart, StreamName, Surface};
 use bireme_magics::{
     Body, Cell, Host, MimeBundle, QueryService, RunningQuery, Segment, help, parse,
 };
-use bireme_protocol::{ErrorCode, Fault, PlanNode, PlanTree, Position, proto};
+use bireme_protocol::{ErrorCode, Fault, Position, proto};
 use bireme_settings::{Settings, Source};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::samples::{Step, answer, catalog, done, plan, rows, schema};
+
 /// What a cell did, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub(crate) enum Event {
     Display(MimeBundle, Option<String>),
     Update(MimeBundle, String),
     Result(MimeBundle),
@@ -29,9 +29,6 @@ pub enum Event {
     Restart(Restart),
     Sent(String),
 }
-
-/// One step of a scripted query: what it gives, after how long.
-pub type Step = (Duration, QueryUpdate);
 
 #[derive(Default)]
 struct State {
@@ -45,14 +42,14 @@ struct State {
 }
 
 #[derive(Clone, Default)]
-pub struct ScriptedHost {
+pub(crate) struct ScriptedHost {
     state: Arc<Mutex<State>>,
-    pub cancellation: CancellationToken,
-    pub is_terminal: bool,
+    pub(crate) cancellation: CancellationToken,
+    pub(crate) is_terminal: bool,
 }
 
 impl ScriptedHost {
-    pub fn with_parameters(parameters: &[(&str, Value)]) -> Self {
+    pub(crate) fn with_parameters(parameters: &[(&str, Value)]) -> Self {
         let host = Self::default();
         host.state().parameters = parameters
             .iter()
@@ -61,7 +58,7 @@ impl ScriptedHost {
         host
     }
 
-    pub fn on_a_terminal() -> Self {
+    pub(crate) fn on_a_terminal() -> Self {
         Self {
             is_terminal: true,
             ..Self::default()
@@ -69,24 +66,24 @@ impl ScriptedHost {
     }
 
     /// The next query gives these updates.
-    pub fn script(&self, steps: Vec<Step>) {
+    pub(crate) fn script(&self, steps: Vec<Step>) {
         self.state().steps.push_back(steps);
     }
 
-    pub fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         self.state().events.clone()
     }
 
-    pub fn submitted(&self) -> Vec<(String, RunOptions)> {
+    pub(crate) fn submitted(&self) -> Vec<(String, RunOptions)> {
         self.state().submitted.clone()
     }
 
-    pub fn dropped_queries(&self) -> usize {
+    pub(crate) fn dropped_queries(&self) -> usize {
         self.state().cancelled_by_drop
     }
 
     /// Everything shown, as text.
-    pub fn transcript(&self) -> String {
+    pub(crate) fn transcript(&self) -> String {
         let mut lines = Vec::new();
         for event in self.events() {
             lines.push(match event {
@@ -106,7 +103,7 @@ impl ScriptedHost {
     }
 
     /// Runs a cell as the kernel does.
-    pub async fn run(&self, cell: &str) -> Result<(), Fault> {
+    pub(crate) async fn run(&self, cell: &str) -> Result<(), Fault> {
         match parse(cell)? {
             Cell::Empty => Ok(()),
             Cell::Magic(call) => call.magic.run(self, &call).await,
@@ -435,125 +432,5 @@ impl Drop for ScriptedQuery {
         if !self.is_done {
             self.host.state().cancelled_by_drop += 1;
         }
-    }
-}
-
-pub fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("id", DataType::Int64, true),
-        Field::new("name", DataType::Utf8, true),
-    ]))
-}
-
-/// Rows `0..count`; every third has no name.
-pub fn rows(count: i64) -> RecordBatch {
-    let names = (0..count).map(|id| (id % 3 != 2).then(|| format!("vessel {id}")));
-    let columns: Vec<arrow::array::ArrayRef> = vec![
-        Arc::new(Int64Array::from_iter_values(0..count)),
-        Arc::new(names.collect::<StringArray>()),
-    ];
-    RecordBatch::try_new(schema(), columns).unwrap()
-}
-
-/// A query that gives its rows at once.
-pub fn answer(batch: &RecordBatch, total: u64) -> Vec<Step> {
-    vec![
-        (Duration::ZERO, QueryUpdate::Schema(batch.schema())),
-        (Duration::ZERO, QueryUpdate::Batch(batch.clone())),
-        (Duration::ZERO, done(total, None)),
-    ]
-}
-
-pub fn done(rows: u64, plan: Option<PlanTree>) -> QueryUpdate {
-    QueryUpdate::Done(Box::new(QuerySummary {
-        rows,
-        elapsed: Duration::from_millis(41),
-        progress: proto::QueryProgress {
-            engines: 2,
-            elapsed_ms: 1_234,
-            rows_scanned: 1_000_000,
-            bytes_scanned: 512 << 20,
-            rows_out: rows,
-            ..Default::default()
-        },
-        plan,
-        ..Default::default()
-    }))
-}
-
-pub fn plan() -> PlanTree {
-    let scan = PlanNode {
-        name: "DataSourceExec".into(),
-        details: "ais/*.parquet, projection=[id, name]".into(),
-        stage: 1,
-        engines: vec![0, 1],
-        device: "cpu".into(),
-        rows: Some(20_000_000),
-        busy_us: Some(900_000),
-        bytes_scanned: Some(512 << 20),
-        ..Default::default()
-    };
-    let partial = PlanNode {
-        name: "AggregateExec".into(),
-        details: "partial, by [name]".into(),
-        stage: 1,
-        engines: vec![0, 1],
-        device: "cpu".into(),
-        rows: Some(52),
-        busy_us: Some(100_000),
-        children: vec![scan],
-        ..Default::default()
-    };
-    let root = PlanNode {
-        name: "AggregateExec".into(),
-        details: "final, by [name]".into(),
-        engines: vec![0],
-        device: "cpu".into(),
-        rows: Some(26),
-        busy_us: Some(1_500),
-        bytes_shuffled: Some(4096),
-        children: vec![partial],
-        ..Default::default()
-    };
-    PlanTree {
-        analyzed: true,
-        engines: 2,
-        elapsed_ms: 612,
-        root,
-    }
-}
-
-pub fn catalog() -> proto::Catalog {
-    let entry = |name: &str, columns: &[(&str, DataType)]| {
-        let fields: Vec<Field> = columns
-            .iter()
-            .map(|(name, kind)| Field::new(*name, kind.clone(), true))
-            .collect();
-        proto::CatalogEntry {
-            name: name.into(),
-            kind: proto::EntryKind::View.into(),
-            sql: format!("CREATE VIEW {name} AS SELECT 1"),
-            schema_json: serde_json::to_string(&Schema::new(fields)).unwrap(),
-            defined_at_ms: 0,
-            ..Default::default()
-        }
-    };
-    proto::Catalog {
-        session: "notebook".into(),
-        version: 1,
-        entries: vec![
-            entry(
-                "ais",
-                &[
-                    ("MMSI", DataType::Int64),
-                    ("SOG", DataType::Float64),
-                    ("Vessel Type", DataType::Utf8),
-                ],
-            ),
-            entry(
-                "ports",
-                &[("name", DataType::Utf8), ("country", DataType::Utf8)],
-            ),
-        ],
     }
 }

@@ -3,7 +3,8 @@
 use bireme_client::Rows;
 use serde_json::json;
 
-use crate::scripted_host::{Event, ScriptedHost, answer, rows};
+use crate::samples::{answer, rows};
+use crate::scripted_host::{Event, ScriptedHost};
 
 async fn transcript(cell: &str) -> String {
     let host =

@@ -1,0 +1,132 @@
+//! Results, plans and a catalog for the scripted session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use bireme_client::{QuerySummary, QueryUpdate};
+use bireme_protocol::{PlanNode, PlanTree, proto};
+
+/// One step of a scripted query: what it gives, after how long.
+pub(crate) type Step = (Duration, QueryUpdate);
+
+pub(crate) fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("name", DataType::Utf8, true),
+    ]))
+}
+
+/// Rows `0..count`; every third has no name.
+pub(crate) fn rows(count: i64) -> RecordBatch {
+    let names = (0..count).map(|id| (id % 3 != 2).then(|| format!("vessel {id}")));
+    let columns: Vec<arrow::array::ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(0..count)),
+        Arc::new(names.collect::<StringArray>()),
+    ];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+/// A query that gives its rows at once.
+pub(crate) fn answer(batch: &RecordBatch, total: u64) -> Vec<Step> {
+    vec![
+        (Duration::ZERO, QueryUpdate::Schema(batch.schema())),
+        (Duration::ZERO, QueryUpdate::Batch(batch.clone())),
+        (Duration::ZERO, done(total, None)),
+    ]
+}
+
+pub(crate) fn done(rows: u64, plan: Option<PlanTree>) -> QueryUpdate {
+    QueryUpdate::Done(Box::new(QuerySummary {
+        rows,
+        elapsed: Duration::from_millis(41),
+        progress: proto::QueryProgress {
+            engines: 2,
+            elapsed_ms: 1_234,
+            rows_scanned: 1_000_000,
+            bytes_scanned: 512 << 20,
+            rows_out: rows,
+            ..Default::default()
+        },
+        plan,
+        ..Default::default()
+    }))
+}
+
+pub(crate) fn plan() -> PlanTree {
+    let scan = PlanNode {
+        name: "DataSourceExec".into(),
+        details: "ais/*.parquet, projection=[id, name]".into(),
+        stage: 1,
+        engines: vec![0, 1],
+        device: "cpu".into(),
+        rows: Some(20_000_000),
+        busy_us: Some(900_000),
+        bytes_scanned: Some(512 << 20),
+        ..Default::default()
+    };
+    let partial = PlanNode {
+        name: "AggregateExec".into(),
+        details: "partial, by [name]".into(),
+        stage: 1,
+        engines: vec![0, 1],
+        device: "cpu".into(),
+        rows: Some(52),
+        busy_us: Some(100_000),
+        children: vec![scan],
+        ..Default::default()
+    };
+    let root = PlanNode {
+        name: "AggregateExec".into(),
+        details: "final, by [name]".into(),
+        engines: vec![0],
+        device: "cpu".into(),
+        rows: Some(26),
+        busy_us: Some(1_500),
+        bytes_shuffled: Some(4096),
+        children: vec![partial],
+        ..Default::default()
+    };
+    PlanTree {
+        analyzed: true,
+        engines: 2,
+        elapsed_ms: 612,
+        root,
+    }
+}
+
+pub(crate) fn catalog() -> proto::Catalog {
+    let entry = |name: &str, columns: &[(&str, DataType)]| {
+        let fields: Vec<Field> = columns
+            .iter()
+            .map(|(name, kind)| Field::new(*name, kind.clone(), true))
+            .collect();
+        proto::CatalogEntry {
+            name: name.into(),
+            kind: proto::EntryKind::View.into(),
+            sql: format!("CREATE VIEW {name} AS SELECT 1"),
+            schema_json: serde_json::to_string(&Schema::new(fields)).unwrap(),
+            defined_at_ms: 0,
+            ..Default::default()
+        }
+    };
+    proto::Catalog {
+        session: "notebook".into(),
+        version: 1,
+        entries: vec![
+            entry(
+                "ais",
+                &[
+                    ("MMSI", DataType::Int64),
+                    ("SOG", DataType::Float64),
+                    ("Vessel Type", DataType::Utf8),
+                ],
+            ),
+            entry(
+                "ports",
+                &[("name", DataType::Utf8), ("country", DataType::Utf8)],
+            ),
+        ],
+    }
+}
