@@ -29,6 +29,8 @@ const ANSWER_SLACK: Duration = Duration::from_secs(2);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 /// How long the system takes to end killed processes at most.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
+/// How often a cluster is found that ends before it can be attached to.
+const ATTACH_ATTEMPTS: u32 = 5;
 /// Lines of the launcher's log an error carries.
 const LOG_LINES: usize = 20;
 
@@ -74,18 +76,38 @@ pub async fn start_cluster(
     options: &StartOptions,
 ) -> Result<StartedCluster, LauncherError> {
     let deadline = Instant::now() + options.timeout;
+    for _ in 0..ATTACH_ATTEMPTS {
+        if let Some(cluster) = start_or_attach(home, options, deadline).await? {
+            return Ok(cluster);
+        }
+        tracing::debug!("the cluster that was found ended meanwhile");
+    }
+    Err(late("attach to clusters that end", options.timeout))
+}
+
+/// Starts or attaches. Nothing when the cluster that was found was about to end.
+async fn start_or_attach(
+    home: &Home,
+    options: &StartOptions,
+    deadline: Instant,
+) -> Result<Option<StartedCluster>, LauncherError> {
     let is_new = match ClusterLock::holder(home)? {
         Some(_) => false,
         None => start_launcher(home, options, deadline).await?,
     };
-    let attached = attach(home, options.timeout, deadline).await;
-    if let (Err(error), true) = (&attached, is_new) {
+    let error = match attach(home, options.timeout, deadline).await {
+        Ok(cluster) => return Ok(Some(StartedCluster { is_new, ..cluster })),
+        Err(error) => error,
+    };
+    if is_new {
         tracing::warn!(%error, "cluster does not start: what runs of it is ended");
         if let Err(error) = stop_cluster(home).await {
             tracing::warn!(%error, "half a cluster stays");
         }
+    } else if ClusterLock::holder(home)?.is_none() {
+        return Ok(None);
     }
-    attached.map(|cluster| StartedCluster { is_new, ..cluster })
+    Err(error)
 }
 
 /// Waits until the launcher and everything it starts answer.
@@ -123,7 +145,7 @@ async fn attach(
 /// Its processes do not end, even killed.
 pub async fn stop_cluster(home: &Home) -> Result<bool, LauncherError> {
     let Some(pid) = ClusterLock::holder(home)? else {
-        remove_sockets(home);
+        clear_leftovers(home);
         return Ok(false);
     };
     let asked = async {
@@ -133,15 +155,13 @@ pub async fn stop_cluster(home: &Home) -> Result<bool, LauncherError> {
         client.stop(Empty {}).await.map_err(Fault::from)?;
         Ok::<_, LauncherError>(())
     };
-    let is_asked = match tokio::time::timeout(STOP_DEADLINE, asked).await {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "launcher does not answer");
-            false
-        }
-        Err(_) => false,
-    };
-    if is_asked && wait_until_gone(home, KILL_DEADLINE).await? {
+    match tokio::time::timeout(STOP_DEADLINE, asked).await {
+        Ok(Ok(())) => {}
+        // Also one that ends by itself already no longer answers.
+        Ok(Err(error)) => tracing::warn!(%error, "launcher does not answer"),
+        Err(_) => tracing::warn!("launcher does not end in {STOP_DEADLINE:?}"),
+    }
+    if wait_until_gone(home, KILL_DEADLINE).await? {
         return Ok(true);
     }
     // Its children are tied to it and die with it.
@@ -152,8 +172,16 @@ pub async fn stop_cluster(home: &Home) -> Result<bool, LauncherError> {
     if !wait_until_gone(home, KILL_DEADLINE).await? {
         return Err(late("end the launcher", STOP_DEADLINE + KILL_DEADLINE));
     }
-    remove_sockets(home);
+    clear_leftovers(home);
     Ok(true)
+}
+
+/// Removes what a killed launcher left, unless the next one has taken the lock already.
+fn clear_leftovers(home: &Home) {
+    match ClusterLock::take(home) {
+        Ok(_lock) => remove_sockets(home),
+        Err(error) => tracing::debug!(%error, "another launcher clears up"),
+    }
 }
 
 /// Starts a launcher and waits until it answers. False when another one was faster.
