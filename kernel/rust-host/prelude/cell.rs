@@ -27,7 +27,7 @@ mod __bireme {
                 report_bytes(&[&head, file, message].concat());
             } else {
                 let name = thread.name().unwrap_or("without a name");
-                std::eprintln!("the thread {name} panicked at {file}:{line}:{column}:\n{message}");
+                std::eprintln!("the thread {name} panicked: {message}");
             }
         }));
     }

@@ -1,7 +1,7 @@
 //! The `bireme` crate as cells see it: unpacked from this binary, compiled once, then linked.
 //!
-//! Its dependencies take a minute to compile, so that is done once per version and compiler, in the background and
-//! at low priority, below `BIREME_HOME`; plain cells do not wait for it. A session gets the outcome
+//! Its dependencies take a minute to compile, so that is done once per compiler and set of versions, in the background and
+//! at low priority, below `BIREME_HOME`; plain cells do not wait for it. Another version of the crate itself takes seconds. A session gets the outcome
 //! by hard links into its own target directory, where cargo finds it fresh. When it is brought into a
 //! session is the evaluator's matter.
 
@@ -30,7 +30,7 @@ const CELL_PACKAGE: &str = "ctx";
 /// Keeps cargo from looking for a workspace in the directories above.
 const OWN_WORKSPACE: &str = "\n[workspace]\n";
 /// Names a cell has to mention to need the crate.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 9] = [
     "bireme",
     "Table",
     "Column",
@@ -38,9 +38,11 @@ pub const NAMES: [&str; 7] = [
     "Shown",
     "RecordBatch",
     "ArrayRef",
+    "arrow_array",
+    "arrow_schema",
 ];
 
-/// Where one version of the crate lives for one compiler.
+/// Where the crate and its dependencies live for one compiler.
 #[derive(Debug, Clone)]
 pub struct CellCrate {
     root: PathBuf,
@@ -63,8 +65,8 @@ impl CellCrate {
     /// When it cannot be made.
     pub fn new(home: &Path, compiler: &str) -> Result<CellCrate, RustHostError> {
         let mut hasher = DefaultHasher::new();
-        compiler.hash(&mut hasher);
-        let name = format!("{}-{:016x}", packed::CONTENT, hasher.finish());
+        (compiler, packed::MANIFEST).hash(&mut hasher);
+        let name = format!("{:016x}", hasher.finish());
         let host = compiler
             .lines()
             .find_map(|line| line.strip_prefix("host: "));
@@ -87,7 +89,7 @@ impl CellCrate {
 
     /// Whether a session can link it at once.
     pub fn is_compiled(&self) -> bool {
-        self.root.join(DONE).exists()
+        self.done().exists()
     }
 
     /// Compiles it, unless that is done or another process does it, which is waited for. `started` hears of cargo's
@@ -101,12 +103,7 @@ impl CellCrate {
         started: &dyn Fn(u32),
         progress: &dyn Fn(usize),
     ) -> Result<(), RustHostError> {
-        make(&self.root)?;
-        let path = self.root.join("lock");
-        let file = File::create(&path)
-            .map_err(|error| RustHostError::io(format!("make {}", path.display()), error))?;
-        let _lock = Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, error)| RustHostError::io(format!("lock {}", path.display()), error))?;
+        let _lock = self.lock()?;
         if self.is_compiled() {
             return Ok(());
         }
@@ -115,7 +112,7 @@ impl CellCrate {
         let child = self.cargo(settings, &package)?;
         started(child.id());
         follow(child, progress)?;
-        write(&self.root.join(DONE), "")
+        write(&self.done(), "")
     }
 
     /// Brings what was compiled into a session's directory, for cargo to find.
@@ -123,6 +120,7 @@ impl CellCrate {
     /// # Errors
     /// When it can neither be linked nor copied.
     pub fn link_into(&self, session: &Path) -> Result<(), RustHostError> {
+        let _lock = self.lock()?;
         let built = self.build();
         link_tree(&built.join("target"), &session.join("target"))?;
         let lock = "Cargo.lock";
@@ -132,7 +130,21 @@ impl CellCrate {
     }
 
     fn source(&self) -> PathBuf {
-        self.root.join("bireme")
+        self.root.join(format!("bireme-{}", packed::CONTENT))
+    }
+
+    fn done(&self) -> PathBuf {
+        self.root.join(format!("{DONE}-{}", packed::CONTENT))
+    }
+
+    /// Keeps others from compiling, or from linking what is half compiled.
+    fn lock(&self) -> Result<Flock<File>, RustHostError> {
+        make(&self.root)?;
+        let path = self.root.join("lock");
+        let file = File::create(&path)
+            .map_err(|error| RustHostError::io(format!("make {}", path.display()), error))?;
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, error)| RustHostError::io(format!("lock {}", path.display()), error))
     }
 
     fn build(&self) -> PathBuf {

@@ -12,6 +12,10 @@ use evcxr::CompilationError;
 /// Compiler errors shown of one cell.
 const SHOWN_ERRORS: usize = 8;
 
+/// What helps when cargo does not find a crate on this machine.
+pub const OFFLINE_HELP: &str =
+    "help: cargo works offline here; `:offline 0` in a cell before lets it use the network";
+
 /// An error without a place.
 pub fn plain(ename: &str, evalue: impl Into<String>, details: Vec<String>) -> CellError {
     let evalue = evalue.into();
@@ -45,7 +49,7 @@ pub fn compile(
         if !traceback.is_empty() {
             traceback.push(String::new());
         }
-        traceback.push(headline(error));
+        traceback.extend(headline(error).lines().map(str::to_string));
         traceback.extend(snippet(label, code, &marks));
         traceback.extend(helps(error));
         if marks.is_empty() {
@@ -56,7 +60,7 @@ pub fn compile(
     let more = shown.len().saturating_sub(1);
     let mut evalue = shown.first().map_or_else(
         || "the compiler gave no reason".to_string(),
-        |error| headline(error),
+        |error| first_line(&headline(error)).to_string(),
     );
     match more {
         0 => {}
@@ -80,7 +84,7 @@ pub fn compile(
 pub fn panic(report: Option<&PanicReport>, place: Option<Place>) -> CellError {
     let message = report.map_or("the cell panicked", |report| report.message.as_str());
     let mut error = plain("Panic", first_line(message), Vec::new());
-    error.traceback = vec![format!("Panic: {message}")];
+    error.traceback = lines("Panic", message);
     match (place, report) {
         (Some(place), _) => {
             error.traceback.extend(pointer(&place));
@@ -101,8 +105,13 @@ pub fn panic(report: Option<&PanicReport>, place: Option<Place>) -> CellError {
 pub fn question_mark(message: Option<&str>) -> CellError {
     let message = message.unwrap_or("a `?` returned an error");
     let mut error = plain("Error", first_line(message), Vec::new());
-    error.traceback = vec![format!("Error: {message}")];
+    error.traceback = lines("Error", message);
     error
+}
+
+fn lines(ename: &str, message: &str) -> Vec<String> {
+    let text = format!("{ename}: {message}");
+    text.lines().map(str::to_string).collect()
 }
 
 fn first_line(text: &str) -> &str {
@@ -120,7 +129,10 @@ struct Mark {
 
 fn headline(error: &CompilationError) -> String {
     let code = error.code().map(|code| format!("[{code}]"));
-    format!("error{}: {}", code.unwrap_or_default(), error.message())
+    let message = error.message();
+    // Cargo's own errors bring the word with them.
+    let message = message.trim_start_matches("error: ");
+    format!("error{}: {message}", code.unwrap_or_default())
 }
 
 /// The spans of an error, the primary one first.
@@ -216,6 +228,9 @@ fn helps(error: &CompilationError) -> Vec<String> {
             }
         })
         .collect();
+    if error.message().contains("--offline") {
+        helps.push(OFFLINE_HELP.to_string());
+    }
     helps.extend(error.evcxr_extra_hint().map(|hint| format!("note: {hint}")));
     helps
 }

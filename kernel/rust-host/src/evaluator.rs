@@ -123,11 +123,15 @@ impl Evaluator {
         if self.crate_loaded || !self.loader.is_compiled() || !self.endangered().is_empty() {
             return;
         }
+        let (id, text) = (None, "bringing in the bireme crate".to_string());
+        self.emitter.send(&HostEvent::Progress { id, text });
         self.relay.begin(None);
         if let Err(reason) = self.load_crate() {
             tracing::error!(reason, "the bireme crate could not be brought in");
         }
         self.relay.end(false);
+        let (id, text) = (None, String::new());
+        self.emitter.send(&HostEvent::Progress { id, text });
     }
 
     /// Compiles and runs a cell, and answers it. False when evcxr broke and the process must end.
@@ -151,8 +155,12 @@ impl Evaluator {
         code: &str,
         label: &str,
     ) -> (Result<(), CellError>, CellReport, bool) {
+        self.relay.begin(None);
+        let provided = self.provide_crate(id, code);
         self.relay.begin(Some(id));
-        if let Err(error) = self.provide_crate(id, code) {
+        let interrupted = self.evaluations.is_interrupted();
+        let unable = provided.err().or(interrupted.then(interrupted_error));
+        if let Some(error) = unable {
             return (Err(error), self.relay.end(false), true);
         }
         let cell = rewrite(code);
@@ -404,8 +412,7 @@ fn compiler_message(text: &str) -> CellError {
     let mut first = lines.next().unwrap_or_default();
     let mut details: Vec<String> = lines.collect();
     if text.contains("--offline") || text.contains("no matching package") {
-        let hint = "help: cargo works offline here; a cell that starts with `:offline 0` lets it use the network";
-        details.push(hint.to_string());
+        details.push(cell_error::OFFLINE_HELP.to_string());
     }
     if first.contains("no parsable errors") {
         let text = "the compiler ended without a reason; it may have been killed for memory";

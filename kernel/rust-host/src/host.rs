@@ -29,8 +29,11 @@ use std::time::{Duration, Instant};
 
 /// Requests that may wait for the evaluator.
 const QUEUE: usize = 64;
-/// How long nothing has to be asked before the host does something of its own.
+/// How long nothing has to be asked before the host does something of its own: first it looks at
+/// types, after [`LOAD_AFTER`] such pauses it brings the `bireme` crate in.
 const IDLE: Duration = Duration::from_millis(300);
+/// Long enough for somebody to think about the next cell.
+const LOAD_AFTER: usize = 5;
 
 /// Why the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,18 +167,22 @@ impl Host {
 
     fn answer_requests(&self, evaluator: &mut Evaluator, asked: &Receiver<HostRequest>) -> End {
         let mut is_warm = false;
+        let mut pauses = 0;
         loop {
             let request = match asked.recv_timeout(IDLE) {
                 Ok(request) => request,
                 Err(RecvTimeoutError::Timeout) => {
-                    evaluator.load_crate_if_free();
+                    pauses += 1;
                     if !std::mem::replace(&mut is_warm, true) {
                         evaluator.warm_up();
+                    } else if pauses >= LOAD_AFTER {
+                        evaluator.load_crate_if_free();
                     }
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return End::Asked,
             };
+            pauses = 0;
             match request {
                 HostRequest::Eval { id, code, label } => {
                     is_warm = true;
@@ -272,11 +279,7 @@ impl Reader {
         }
     }
 
-    /// Ends the process at once, whatever the evaluator does.
-    #[expect(
-        clippy::exit,
-        reason = "the evaluator may be inside evcxr, which nothing can stop"
-    )]
+    /// Ends the process at once: the evaluator may be inside evcxr, which nothing can stop.
     fn leave(&self) {
         self.evaluations.leave();
         end_everything();

@@ -26,15 +26,21 @@ opt-level = 0
 "#;
 
 /// Compiled for the compiler or without loops that matter, so that the first use is not late.
-const LIGHT_PACKAGES: [&str; 14] = [
+const LIGHT_PACKAGES: [&str; 20] = [
+    "ahash",
     "arrow-array",
     "arrow-buffer",
     "arrow-data",
     "arrow-schema",
     "bireme",
     "chrono",
+    "half",
+    "hashbrown",
+    "libc",
     "libm",
     "num-bigint",
+    "num-complex",
+    "num-traits",
     "proc-macro2",
     "quote",
     "syn",

@@ -142,7 +142,14 @@ fn compiler_errors_are_at_the_users_line(host: &mut Host) {
         })
     );
     let text = error.traceback.join("\n");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    error[E0425]: cannot find value `nmaes` in this scope
+     --> cell [17]:2:13
+      |
+    2 | let b = a + nmaes.len();
+      |             ^^^^^
+    help: a local variable with a similar name exists: `names`
+    ");
     let error = host.fails("1;\nnmaes + 1");
     assert_eq!(
         error.position,
@@ -363,7 +370,17 @@ fn tables_of_the_bireme_crate_show_themselves() {
     let cell = host.eval("let table = Table::new([Column::new(\"n\", vec![1, 2, 3])])?;\ntable");
     assert_eq!(cell.outcome, Outcome::Ok, "{cell:?}");
     let bundle = cell.result().expect("a result");
-    insta::assert_snapshot!(bundle.data["text/plain"].as_str().unwrap(), @"");
+    insta::assert_snapshot!(bundle.data["text/plain"].as_str().unwrap(), @r"
+    shape: (3, 1)
+    ┌─────┐
+    │   n │
+    │ i32 │
+    ╞═════╡
+    │   1 │
+    │   2 │
+    │   3 │
+    └─────┘
+    ");
     assert!(
         bundle.data["text/html"]
             .as_str()
