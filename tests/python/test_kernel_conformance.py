@@ -41,7 +41,7 @@ class KernelTests(suite.KernelTests):
         {{"code": "%engines", "mime": "text/plain"}},
         {{"code": "%engines", "mime": "text/html"}},
     ]
-    code_history_pattern = "*SELECT ? AS*"
+    code_history_pattern = "*SELECT 1 AS*"
     supported_history_operations = ("tail", "range", "search")
     code_inspect_sample = "%%sql"
     code_clear_output = "%clear"

@@ -33,7 +33,7 @@ def test_sql_cells_give_tables_and_views_last(bireme_kernel):
     cells = run(
         [
             "%param most = 3",
-            "%%sql numbers --lazy\nSELECT value AS n FROM generate_series(1, $most)",
+            "%%sql numbers --lazy\nSELECT n FROM (VALUES (1), (2), (3), (4)) AS t (n) WHERE n <= $most",
             "%%sql\nSELECT sum(n) AS total FROM numbers",
         ],
         bireme_kernel,

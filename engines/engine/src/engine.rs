@@ -12,7 +12,7 @@ use crate::session_tables::SessionTables;
 use crate::spans::SpanRing;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use async_trait::async_trait;
-use bireme_collectives::{Exchange, SocketCommunicator, SocketOptions};
+use bireme_collectives::{Exchange, InProcessCommunicator, SocketCommunicator, SocketOptions};
 use bireme_frames::{Budget, SpillDirectory};
 use bireme_operators::{
     EngineTopology, QueryOptions, WorkerSessions, configure_session, query_runtime,
@@ -26,8 +26,8 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_distributed::{
-    ChannelResolver, DistributedExt, Worker, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse,
-    WorkerQueryContext, WorkerSessionBuilder,
+    ChannelResolver, DistributedExt, Worker, WorkerPlanRewriteEvent,
+    WorkerPlanRewriteEventResponse, WorkerQueryContext, WorkerSessionBuilder,
 };
 use parking_lot::RwLock;
 use std::future::Future;
@@ -41,6 +41,8 @@ use url::Url;
 
 /// Ends of queries waiting to be reported.
 const ENDED_AHEAD: usize = 1024;
+/// Stack of each thread: planning recurses with the depth of a statement. Only what is used is paid.
+const STACK_BYTES: usize = 8 << 20;
 /// Threads of the control runtime: answers, never queries.
 const CONTROL_THREADS: usize = 1;
 
@@ -78,6 +80,8 @@ pub(crate) struct Engine {
 struct Member {
     urls: Vec<Url>,
     exchange: Arc<Exchange>,
+    /// Whether the controller has told the engines there are.
+    is_joined: bool,
 }
 
 /// A session that plans one query for all engines.
@@ -124,6 +128,7 @@ fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name(format!("bireme-{name}"))
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
 }
@@ -217,7 +222,8 @@ impl Engine {
         let address = Address::unix(options.home.engine_socket(options.rank));
         let alone = Member {
             urls: vec![peer_url(&address)?],
-            exchange: exchange(&options, 1, &spill)?,
+            exchange: exchange_alone(&spill)?,
+            is_joined: false,
         };
         Ok(Arc::new(Self {
             options,
@@ -343,10 +349,13 @@ impl Engine {
     fn join(&self, urls: Vec<Url>) {
         let mut member = self.membership.write();
         self.channels.clear();
-        if member.urls.len() != urls.len() {
+        if !member.is_joined || member.urls.len() != urls.len() {
             let _on_queries = self.query_runtime.enter();
             match exchange(&self.options, urls.len(), &self.spill) {
-                Ok(exchange) => member.exchange = exchange,
+                Ok(exchange) => {
+                    member.exchange = exchange;
+                    member.is_joined = true;
+                }
                 Err(fault) => {
                     tracing::error!(%fault, "the exchange of a new topology cannot be made");
                     return;
@@ -420,14 +429,20 @@ fn exchange(
     spill: &SpillDirectory,
 ) -> Result<Arc<Exchange>, Fault> {
     let communicator = SocketCommunicator::start(SocketOptions {
-        directory: options.home.sockets(),
-        rank: usize::try_from(options.rank)
-            .unwrap_or(0)
-            .min(size.max(1) - 1),
+        // One directory per size: an exchange that ends takes its socket along, not its successor's.
+        directory: options.home.sockets().join(format!("exchange-{size}")),
+        rank: usize::try_from(options.rank).unwrap_or(0),
         size,
     })
     .map_err(|error| Fault::new(ErrorCode::Unavailable, error.to_string()))?;
     Ok(Exchange::start(communicator, spill.clone()))
+}
+
+/// The exchange of an engine that knows no other yet.
+fn exchange_alone(spill: &SpillDirectory) -> Result<Arc<Exchange>, Fault> {
+    let alone = InProcessCommunicator::cluster(1).into_iter().next();
+    let alone = alone.ok_or_else(|| Fault::internal("make an exchange of one engine"))?;
+    Ok(Exchange::start(alone, spill.clone()))
 }
 
 fn peer_url(address: &Address) -> Result<Url, Fault> {

@@ -27,7 +27,7 @@ pub(crate) struct SessionTables {
     directory: String,
     state: OnceLock<Weak<RwLock<SessionState>>>,
     made: RwLock<HashMap<String, Arc<dyn TableProvider>>>,
-    /// Names of the views being planned, outermost first.
+    /// Names being made, outermost first.
     under_way: RwLock<Vec<String>>,
 }
 
@@ -119,7 +119,8 @@ impl SessionTables {
     async fn make(&self, entry: &CatalogEntry) -> Result<Arc<dyn TableProvider>> {
         let state = self.state()?;
         let statement = parse(&state, &entry.sql)?;
-        match entry.kind() {
+        self.enter(entry)?;
+        let made = match entry.kind() {
             EntryKind::ExternalTable => {
                 let directory = match entry.directory.as_str() {
                     "" => &self.directory,
@@ -128,7 +129,22 @@ impl SessionTables {
                 external_table(&state, statement, directory).await
             }
             _ => self.view(&state, statement, entry).await,
+        };
+        self.under_way.write().pop();
+        made
+    }
+
+    fn enter(&self, entry: &CatalogEntry) -> Result<()> {
+        let mut under_way = self.under_way.write();
+        if under_way.contains(&entry.name) || under_way.len() >= VIEW_DEPTH_MAX {
+            let circle = under_way.join(" -> ");
+            return Err(external(Fault::new(
+                ErrorCode::SqlPlanError,
+                format!("plan view {:?}: it reads itself ({circle})", entry.name),
+            )));
         }
+        under_way.push(entry.name.clone());
+        Ok(())
     }
 
     async fn view(
@@ -137,19 +153,7 @@ impl SessionTables {
         statement: Statement,
         entry: &CatalogEntry,
     ) -> Result<Arc<dyn TableProvider>> {
-        {
-            let mut under_way = self.under_way.write();
-            if under_way.contains(&entry.name) || under_way.len() >= VIEW_DEPTH_MAX {
-                let circle = under_way.join(" -> ");
-                return Err(external(Fault::new(
-                    ErrorCode::SqlPlanError,
-                    format!("plan view {:?}: it reads itself ({circle})", entry.name),
-                )));
-            }
-            under_way.push(entry.name.clone());
-        }
         let planned = Box::pin(crate::planner::plan_statement(state, statement, self)).await;
-        self.under_way.write().pop();
         match planned {
             Ok(LogicalPlan::Ddl(DdlStatement::CreateView(view))) => Ok(Arc::new(ViewTable::new(
                 (*view.input).clone(),
@@ -235,7 +239,14 @@ impl SchemaProvider for SessionTables {
             return Ok(Some(Arc::clone(table)));
         }
         let table = match self.entry(name).map_err(external)? {
-            Some(entry) => self.make(entry).await?,
+            // The planner looks up the name an external table's own definition gives it.
+            Some(entry)
+                if entry.kind() == EntryKind::ExternalTable
+                    && self.under_way.read().contains(&entry.name) =>
+            {
+                return Ok(None);
+            }
+            Some(entry) => Box::pin(self.make(entry)).await?,
             None if table_files::is_path(name) => {
                 let state = self.state()?;
                 table_files::open(name, &self.directory, &state).await?
