@@ -68,7 +68,6 @@ fn scale_changes_the_number_of_engines() {
 #[test]
 fn an_idle_engine_is_small() {
     let cluster = TestCluster::start(2);
-    cluster.sql("SELECT 1");
     for engine in cluster.engines() {
         let bytes = engine.resident_bytes().unwrap();
         assert!(

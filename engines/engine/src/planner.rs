@@ -73,6 +73,7 @@ async fn known_names(
                     known.add(field.name());
                 }
             }
+            Ok(None) if is_table_function(state, reference.table()) => {}
             Ok(None) => return Err(unknown_table(statement, &reference, tables)),
             Err(error) => {
                 let mut fault = fault_from(&error);
@@ -84,6 +85,11 @@ async fn known_names(
         }
     }
     Ok(known)
+}
+
+/// `FROM range(10)` reads no table of that name.
+fn is_table_function(state: &SessionState, name: &str) -> bool {
+    state.table_functions().contains_key(&name.to_lowercase())
 }
 
 fn unknown_table(
