@@ -5,10 +5,12 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+GONE_SECONDS = 5
 CALL_SECONDS = 300
 
 
@@ -71,7 +73,10 @@ class Home:
         """Stops the cluster; nothing may be left."""
         if processes_of(self.path):
             self.bireme("cluster", "stop", timeout=30)
-        left = processes_of(self.path)
+        # The launcher answers the stop before its own last instruction.
+        deadline = time.monotonic() + GONE_SECONDS
+        while (left := processes_of(self.path)) and time.monotonic() < deadline:
+            time.sleep(0.01)
         shutil.rmtree(self.path, ignore_errors=True)
         assert not left, f"processes left after `cluster stop`: {left}"
 
