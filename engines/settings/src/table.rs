@@ -117,13 +117,6 @@ pub static TABLE: &[Setting] = &[
         "Memory of all engines together: a size, or a share of what this process may use (cgroup aware). Engines share it evenly.",
     ),
     row(
-        "memory.spill_compression",
-        Kind::Choice(&["lz4", "none"]),
-        "lz4",
-        Cluster,
-        "How spilled batches are compressed.",
-    ),
-    row(
         "memory.spill_dir",
         Kind::Text,
         "",
@@ -136,13 +129,6 @@ pub static TABLE: &[Setting] = &[
         "400ms",
         Session,
         "A cell that takes longer shows its progress.",
-    ),
-    row(
-        "query.broadcast_limit",
-        Kind::Memory,
-        "32MiB",
-        Session,
-        "A join side estimated smaller than this is sent to every engine instead of shuffling both.",
     ),
     row(
         "query.distribute_above",
@@ -173,13 +159,6 @@ pub static TABLE: &[Setting] = &[
         "Evaluate filters while Parquet is decoded.",
     ),
     row(
-        "query.shuffle",
-        Kind::Choice(&["collective", "stock"]),
-        "collective",
-        Session,
-        "How engines exchange rows: all-to-all among themselves, or by the stage boundaries of datafusion-distributed.",
-    ),
-    row(
         "query.timeout",
         Kind::Duration,
         "0",
@@ -199,13 +178,6 @@ pub static TABLE: &[Setting] = &[
         "",
         Session,
         "Where relative paths in statements begin; the client's working directory.",
-    ),
-    row(
-        "shuffle.credit",
-        Kind::Memory,
-        "8MiB",
-        Cluster,
-        "Bytes a sender may have under way to one partition of a peer.",
     ),
 ];
 

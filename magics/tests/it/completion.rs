@@ -58,7 +58,7 @@ const PROPOSED: &[(&str, &str)] = &[
         "%config display.|",
         r#""display." -> display.columns display.rows"#,
     ),
-    ("%config query.shuffle |", r#""" -> collective stock"#),
+    ("%config rust.start |", r#""" -> auto lazy off"#),
     ("%param y|", r#""y" -> year"#),
     // SQL.
     ("%%sql\nSELECT * FROM a|", r#""a" -> ais"#),
