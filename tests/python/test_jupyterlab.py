@@ -1,0 +1,95 @@
+"""JupyterLab with the real kernel: open, run all, see the table, complete, interrupt, restart."""
+
+import shutil
+import time
+
+import nbformat
+import pytest
+from bireme_kernel import bireme_kernel  # noqa: F401 (fixture)
+from jupyter_kernels import REPOSITORY, install_kernel, jupyter_home  # noqa: F401
+from jupyterlab import lab  # noqa: F401
+
+pytestmark = pytest.mark.browser
+
+CELL_SECONDS = 60
+# The first Rust cell compiles the `bireme` crate once per home.
+NOTEBOOK_SECONDS = 300
+ROWS = 200_000
+# From the click to the prompt: half a second is promised, the rest is the browser's.
+INTERRUPT_SECONDS = 2
+
+# Hours of work in every engine, without a file.
+ENDLESS = "%%sql\nSELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.value * b.value % 7 = 8"
+
+
+def write(directory, kernel, cells):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata.kernelspec = {"name": kernel, "display_name": kernel, "language": "rust"}
+    nbformat.write(notebook, directory / "notebook.ipynb")
+    return "notebook.ipynb"
+
+
+def test_the_first_notebook_runs_as_a_whole(lab, bireme_kernel, home, tmp_path):
+    home.bireme("datagen", "ais", "--rows", ROWS, "--out", tmp_path / "data" / "ais")
+    (tmp_path / "notebooks").mkdir()
+    path = tmp_path / "notebooks" / "first.ipynb"
+    shutil.copy(REPOSITORY / "notebooks" / "01-first-query.ipynb", path)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.kernelspec.name = bireme_kernel
+    nbformat.write(notebook, path)
+
+    lab.open("notebooks/first.ipynb")
+    lab.menu("Run", "Run All Cells")
+    last = len(lab.cells()) - 1
+    lab.wait_until_ran(last, NOTEBOOK_SECONDS)
+
+    errors = lab.all(".jp-Notebook .jp-RenderedText[data-mime-type='application/vnd.jupyter.error']")
+    assert not errors, errors[0].text
+    counted = next(i for i, cell in enumerate(lab.cells()) if "count(*) AS reports, count(DISTINCT" in cell.text)
+    assert f"{ROWS:,}" in lab.output(counted).replace("_", ","), lab.output(counted)
+    tables = lab.all(".jp-Notebook .jp-OutputArea-output table")
+    assert len(tables) >= 4, f"{len(tables)} tables"
+    assert all(table.is_displayed() for table in tables)
+    assert "SortPreservingMerge" in lab.output(last) or "Sort" in lab.output(last), lab.output(last)
+
+
+def test_interrupt_gives_the_prompt_back(lab, bireme_kernel, tmp_path):
+    lab.open(write(tmp_path, bireme_kernel, ["%%sql\nSELECT 1 AS one", ENDLESS, "%%sql\nSELECT 2 AS two"]))
+    lab.run_cell(0)
+    lab.wait_until_ran(0, CELL_SECONDS)
+    lab.run_cell(1)
+    # The progress line: the query runs on the engines.
+    lab.wait(CELL_SECONDS, "progress line", lambda: lab.output(1))
+    assert lab.prompt(1) == "[*]:"
+    lab.menu("Kernel", "Interrupt Kernel")
+    clicked = time.monotonic()
+    shown = lab.wait_until_ran(1, CELL_SECONDS)
+    assert time.monotonic() - clicked < INTERRUPT_SECONDS
+    assert "interrupt" in shown.lower(), shown
+    lab.run_cell(2)
+    assert "two" in lab.wait_until_ran(2, CELL_SECONDS)
+
+
+def test_restart_keeps_views_and_drops_variables(lab, bireme_kernel, tmp_path):
+    cells = ["%%sql kept --lazy\nSELECT 41 + 1 AS answer", "let gone = 7;", "%%sql\nSELECT answer FROM kept", "gone"]
+    lab.open(write(tmp_path, bireme_kernel, cells))
+    for index in range(2):
+        lab.run_cell(index)
+        lab.wait_until_ran(index, NOTEBOOK_SECONDS)
+    lab.menu("Kernel", "Restart Kernel…")
+    lab.confirm()
+    lab.wait(CELL_SECONDS, "restarted kernel", lambda: lab.status() == "idle" and lab.prompt(0) == "[ ]:")
+    lab.run_cell(2)
+    assert "42" in lab.wait_until_ran(2, CELL_SECONDS)
+    lab.run_cell(3)
+    assert "gone" in lab.wait_until_ran(3, NOTEBOOK_SECONDS)
+    assert lab.cells()[3].find_elements("css selector", "[data-mime-type='application/vnd.jupyter.error']")
+
+
+def test_tab_completes_a_column(lab, bireme_kernel, tmp_path):
+    cells = ["%%sql ships --lazy\nSELECT 1 AS draught, 2 AS length", "%%sql\nSELECT length FROM ships WHERE dra"]
+    lab.open(write(tmp_path, bireme_kernel, cells))
+    lab.run_cell(0)
+    lab.wait_until_ran(0, CELL_SECONDS)
+    lab.type(1, "\ue004")  # Tab
+    lab.wait(CELL_SECONDS, "completion", lambda: "draught" in lab.cells()[1].text or lab.all(".jp-Completer-item"))
