@@ -33,6 +33,8 @@ need_command() {
 # build_binaries: builds `bireme` and `bireme-rust`; cargo shows how far it is.
 build_binaries() {
     command -v cargo >/dev/null || fail "cargo is missing: install Rust from https://rustup.rs and run this again"
+    # Also what other platforms need: Rust cells ask cargo about it, offline.
+    cargo fetch --locked --quiet
     cargo build --locked --workspace --bins
 }
 

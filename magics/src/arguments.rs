@@ -399,6 +399,7 @@ fn usage(message: String, position: Position) -> Fault {
 fn reject(fault: Fault, kind: ValueKind, value: &str) -> Fault {
     let suggestion = match kind {
         ValueKind::Choice(words) => nearest(value, words.iter().copied()),
+        ValueKind::Count => return fault.with_hint("leave it out for its default"),
         _ => None,
     };
     match suggestion {

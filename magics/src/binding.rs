@@ -134,7 +134,7 @@ impl Binder<'_> {
             return Err(self.fault(message, offset, length).with_hint(hint));
         }
         let value = self.parameter(name, offset, length)?;
-        self.add(name.to_string(), &value);
+        self.add(name.to_string(), &value)?;
         self.copy(offset, &self.typed[offset..=offset + name.len()]);
         Ok(())
     }
@@ -143,10 +143,9 @@ impl Binder<'_> {
         let expression = inner.trim();
         let length = text.chars().count();
         let value = self.evaluate(expression, offset, length)?;
-        let is_parameter = self.parameters.iter().any(|(name, _)| name == expression);
-        let name = match is_parameter {
+        let name = match names_parameter(expression) {
             true => expression.to_string(),
-            false => format!("value_{}", self.bound.values.len() + 1),
+            false => self.free_name(),
         };
         // A word right after the braces must not become part of the name.
         let after = self.typed[offset + text.len()..].chars().next();
@@ -156,8 +155,21 @@ impl Binder<'_> {
             ""
         };
         self.insert(offset, &format!("${name}{space}"));
-        self.add(name, &value);
-        Ok(())
+        self.add(name, &value)
+    }
+
+    /// A name for a literal. No parameter has it: `$name` elsewhere in the text is the parameter.
+    fn free_name(&self) -> String {
+        let mut number = self.bound.values.len() + 1;
+        loop {
+            let name = format!("value_{number}");
+            let is_parameter = self.parameters.iter().any(|(known, _)| *known == name);
+            let is_bound = self.bound.values.iter().any(|bound| bound.name == name);
+            if !is_parameter && !is_bound {
+                return name;
+            }
+            number += 1;
+        }
     }
 
     /// A string keeps its braces, but for fragments.
@@ -200,13 +212,11 @@ impl Binder<'_> {
     }
 
     fn evaluate(&self, expression: &str, offset: usize, length: usize) -> Result<Value, Fault> {
-        let is_word = is_name(expression) && !expression.starts_with('"');
-        let is_keyword = matches!(expression, "true" | "false" | "null");
-        if is_word && !is_keyword {
+        if names_parameter(expression) {
             return self.parameter(expression, offset, length);
         }
         let starts_literal = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '\'' | '"');
-        if is_keyword || expression.starts_with(starts_literal) {
+        if is_keyword(expression) || expression.starts_with(starts_literal) {
             let read =
                 read_value(expression).map_err(|reason| self.fault(reason, offset, length))?;
             let is_literal = !read.is_string() || expression.starts_with(['\'', '"']);
@@ -235,12 +245,18 @@ impl Binder<'_> {
         })
     }
 
-    fn add(&mut self, name: String, value: &Value) {
-        if self.bound.values.iter().all(|bound| bound.name != name) {
-            self.bound.values.push(BoundValue {
-                name,
-                json: value.to_string(),
-            });
+    fn add(&mut self, name: String, value: &Value) -> Result<(), Fault> {
+        let json = value.to_string();
+        match self.bound.values.iter().find(|bound| bound.name == name) {
+            Some(bound) if bound.json == json => Ok(()),
+            Some(bound) => Err(Fault::internal(format!(
+                "bind ${name} to {json}: it is bound to {} already",
+                bound.json
+            ))),
+            None => {
+                self.bound.values.push(BoundValue { name, json });
+                Ok(())
+            }
         }
     }
 
@@ -248,4 +264,13 @@ impl Binder<'_> {
         let position = text::position(self.typed, offset, length);
         Fault::new(ErrorCode::InvalidArgument, message).at(position)
     }
+}
+
+/// Whether an expression between braces is the name of a parameter.
+fn names_parameter(expression: &str) -> bool {
+    is_name(expression) && !expression.starts_with('"') && !is_keyword(expression)
+}
+
+fn is_keyword(expression: &str) -> bool {
+    matches!(expression, "true" | "false" | "null")
 }

@@ -13,6 +13,7 @@ use crate::magic::{BodyKind, Form, Forms, Magic, Spec};
 use crate::mime_bundle::MimeBundle;
 use crate::parse::HelpRequest;
 use crate::registry::{self, REGISTRY};
+use crate::runner::attach;
 
 /// Answers a question. `None` when nothing of ours has that name, or when the question may be Rust
 /// and Rust knows the name.
@@ -32,10 +33,17 @@ pub async fn answer(host: &dyn Host, request: &HelpRequest) -> Result<Option<Mim
     // A question that may be Rust must not start a cluster.
     let service = match (host.attached(), request.is_certain) {
         (Some(service), _) => service,
-        (None, true) => host.queries().await?,
+        (None, true) => attach(host).await?,
         (None, false) => return Ok(None),
     };
-    let catalog = service.catalog().await?;
+    let catalog = match service.catalog().await {
+        // What may be Rust must not fail because the cluster does.
+        Err(fault) if !request.is_certain => {
+            tracing::debug!(%fault, name = %request.name, "asked the catalog for a name");
+            return Ok(None);
+        }
+        catalog => catalog?,
+    };
     let entry = catalog
         .entries
         .iter()

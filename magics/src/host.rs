@@ -13,18 +13,6 @@ use crate::magic::Body;
 use crate::mime_bundle::MimeBundle;
 use crate::query::QueryService;
 
-/// Where outputs are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Surface {
-    /// A front end that renders HTML and updates displays.
-    Notebook,
-    /// Text of a width in columns.
-    Terminal {
-        /// Columns.
-        width: usize,
-    },
-}
-
 /// One of the two output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamName {
@@ -46,9 +34,6 @@ pub enum Restart {
 /// What runs a cell: where a magic's outputs go and its questions are answered.
 #[async_trait]
 pub trait Host: Send + Sync {
-    /// Where the cell's outputs are looked at.
-    fn surface(&self) -> Surface;
-
     /// Shows something; with an id it can be updated. An id is unique within the kernel.
     fn display(&self, bundle: MimeBundle, display_id: Option<&str>);
 

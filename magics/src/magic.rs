@@ -161,6 +161,8 @@ pub enum ValueKind {
     Table,
     /// A whole number from 0.
     Integer,
+    /// A whole number from 1.
+    Count,
     /// A time: `30s`, `5m`, a bare number of seconds.
     Duration,
     /// One of a list of words.
@@ -177,7 +179,7 @@ impl ValueKind {
         match self {
             Self::Text => "TEXT".into(),
             Self::NewName | Self::Table => "NAME".into(),
-            Self::Integer => "N".into(),
+            Self::Integer | Self::Count => "N".into(),
             Self::Duration => "DURATION".into(),
             Self::Choice(words) => words.join("|"),
             Self::QueryId => "ID".into(),
@@ -187,8 +189,10 @@ impl ValueKind {
 
     /// Says what is wrong with a value, if anything is.
     pub fn reject(self, value: &str) -> Option<String> {
+        let number = || value.replace('_', "").parse::<u64>();
         let fits = match self {
-            Self::Integer => value.replace('_', "").parse::<u64>().is_ok(),
+            Self::Integer => number().is_ok(),
+            Self::Count => number().is_ok_and(|number| number > 0),
             Self::Duration => bireme_settings::parse_duration(value).is_some(),
             Self::Choice(words) => words.contains(&value),
             Self::NewName => is_name(value),
@@ -200,6 +204,7 @@ impl ValueKind {
         }
         Some(match self {
             Self::Integer => format!("{value:?} is not a whole number"),
+            Self::Count => format!("{value:?} is not a whole number from 1"),
             Self::Duration => format!("{value:?} is not a duration such as 30s, 5m or 250ms"),
             Self::Choice(words) => format!("{value:?} is none of {}", words.join(", ")),
             Self::NewName => format!("{value:?} is not a name: letters, digits and _ only"),

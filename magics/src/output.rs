@@ -6,10 +6,12 @@ use arrow::array::RecordBatch;
 use bireme_protocol::Fault;
 
 use crate::display::table::Extent;
-use crate::host::{Host, StreamName, Surface};
+use crate::host::{Host, StreamName};
 
 /// Most rows a cell prints as CSV or JSON.
 pub(crate) const TEXT_ROWS_MAX: u64 = 1000;
+/// What is said of a result that has more rows than `--limit` lets through.
+pub(crate) const CUT: &str = "cut by --limit";
 /// Most rows a table shows.
 const ROWS_MAX: u64 = 200;
 
@@ -44,14 +46,6 @@ pub(crate) fn extent(host: &dyn Host, rows: Option<u64>) -> Extent {
     Extent {
         rows: rows as usize,
         columns: columns as usize,
-    }
-}
-
-/// The width a table must fit, if any.
-pub(crate) fn width(host: &dyn Host) -> Option<usize> {
-    match host.surface() {
-        Surface::Notebook => None,
-        Surface::Terminal { width } => Some(width),
     }
 }
 

@@ -1,12 +1,14 @@
-//! Runs one statement for a cell: follows it, shows its progress when it is slow, gathers the rows
-//! that travelled, and ends it when the user interrupts.
+//! Runs the statements of one cell: opens the door to the cluster, follows each query, gathers the
+//! rows that travelled, and ends what the user interrupts. What takes its time shows one line of
+//! progress, which all statements of the cell share.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use bireme_client::{QuerySummary, QueryUpdate, RunOptions};
+use bireme_client::{QuerySummary, QueryUpdate, Rows, RunOptions};
+use bireme_protocol::proto::{BoundValue, DefineReply};
 use bireme_protocol::{ErrorCode, Fault};
 
 use crate::display::progress::{self, Pace};
@@ -20,119 +22,189 @@ pub(crate) struct Outcome {
     pub schema: SchemaRef,
     pub batches: Vec<RecordBatch>,
     pub summary: QuerySummary,
+    /// Whether the result has more rows than the limit lets through.
+    pub is_cut: bool,
 }
 
-/// Runs the statements of one cell; they share one progress line.
+/// Runs the statements of one cell.
 pub(crate) struct Runner<'h> {
     host: &'h dyn Host,
-    service: Arc<dyn QueryService>,
+    service: Option<Arc<dyn QueryService>>,
     after: Duration,
     display_id: Option<String>,
 }
 
-/// What is known of a query while it runs.
+/// One piece of work, from its start on.
+struct Work {
+    started: Instant,
+    pace: Pace,
+    latest: Latest,
+}
+
+/// What is known of a piece of work while it goes on.
 enum Latest {
-    Nothing,
+    Doing(&'static str),
     Queued(u32),
     Step(progress::Step),
 }
 
+/// The door to the cluster, for a magic that asks it one thing.
+pub(crate) async fn attach(host: &dyn Host) -> Result<Arc<dyn QueryService>, Fault> {
+    Runner::new(host).service().await
+}
+
 impl<'h> Runner<'h> {
-    pub(crate) async fn new(host: &'h dyn Host) -> Result<Self, Fault> {
-        let service = host.queries().await?;
-        let after = host.settings().duration("progress.after");
-        Ok(Self {
+    pub(crate) fn new(host: &'h dyn Host) -> Self {
+        Self {
             host,
-            service,
-            after,
+            service: None,
+            after: host.settings().duration("progress.after"),
             display_id: None,
-        })
+        }
+    }
+
+    /// The door to the cluster. Attaches, and starts a cluster, on first need.
+    pub(crate) async fn service(&mut self) -> Result<Arc<dyn QueryService>, Fault> {
+        let mut work = self.begin();
+        let attached = self.attached(&mut work).await;
+        self.end(&work, &attached, |_, elapsed| {
+            progress::stopped("connected", elapsed)
+        });
+        attached
+    }
+
+    /// Plans a definition and keeps its name. Positions in a fault are positions in `sql`.
+    pub(crate) async fn define(
+        &mut self,
+        sql: &str,
+        values: Vec<BoundValue>,
+    ) -> Result<DefineReply, Fault> {
+        let mut work = self.begin();
+        let defined = self.plan(sql, values, &mut work).await;
+        self.end(&work, &defined, |_, elapsed| {
+            progress::stopped("planned", elapsed)
+        });
+        defined
     }
 
     /// Runs one statement to its end. Positions in a fault are positions in `sql`.
     pub(crate) async fn run(&mut self, sql: &str, options: &RunOptions) -> Result<Outcome, Fault> {
-        let started = Instant::now();
-        let mut pace = Pace::new(started, self.after);
-        let outcome = self.follow(sql, options, &mut pace, started).await;
-        if pace.has_shown() {
-            self.show(match &outcome {
-                Ok(outcome) => progress::summary(outcome.summary.rows, &outcome.summary.progress),
-                Err(fault) if fault.code == ErrorCode::Cancelled => {
-                    progress::stopped("cancelled", started.elapsed())
-                }
-                Err(_) => progress::stopped("failed", started.elapsed()),
-            });
-        }
+        let mut work = self.begin();
+        let followed = self.follow(sql, &one_row_more(options), &mut work).await;
+        let outcome = followed.map(|outcome| outcome.cut(options));
+        self.end(&work, &outcome, |outcome, _| {
+            progress::summary(outcome.summary.rows, &outcome.summary.progress)
+        });
         outcome
+    }
+
+    async fn attached(&mut self, work: &mut Work) -> Result<Arc<dyn QueryService>, Fault> {
+        if let Some(service) = &self.service {
+            return Ok(Arc::clone(service));
+        }
+        let host = self.host;
+        let service = self.wait(host.queries(), work).await??;
+        self.service = Some(Arc::clone(&service));
+        Ok(service)
+    }
+
+    async fn plan(
+        &mut self,
+        sql: &str,
+        values: Vec<BoundValue>,
+        work: &mut Work,
+    ) -> Result<DefineReply, Fault> {
+        let service = self.attached(work).await?;
+        work.latest = Latest::Doing("planning");
+        self.wait(service.define(sql, values), work).await?
     }
 
     async fn follow(
         &mut self,
         sql: &str,
         options: &RunOptions,
-        pace: &mut Pace,
-        started: Instant,
+        work: &mut Work,
     ) -> Result<Outcome, Fault> {
-        let cancellation = self.host.cancellation();
-        let service = Arc::clone(&self.service);
-        let mut query = {
-            let submit = async { service.submit(sql, options).await };
-            let mut latest = Latest::Nothing;
-            self.wait(submit, &mut latest, pace, started, &cancellation)
-                .await??
-        };
+        let service = self.attached(work).await?;
+        work.latest = Latest::Doing("planning");
+        let mut query = self.wait(service.submit(sql, options), work).await??;
+        work.latest = Latest::Step(progress::Step::default());
         let mut outcome = Gathered::default();
-        let mut latest = Latest::Nothing;
         loop {
-            let next = self.wait(query.next(), &mut latest, pace, started, &cancellation);
+            let next = self.wait(query.next(), work);
             let Some(update) = next.await.map_err(|fault| fault.of_query(query.id()))? else {
                 return Err(Fault::internal("a query ended without an end").of_query(query.id()));
             };
             match update? {
-                QueryUpdate::Queued { place } => latest = Latest::Queued(place),
+                QueryUpdate::Queued { place } => work.latest = Latest::Queued(place),
                 QueryUpdate::Progress { total, engines } => {
-                    latest = Latest::Step(progress::Step { total, engines });
+                    work.latest = Latest::Step(progress::Step { total, engines });
                 }
                 QueryUpdate::Schema(schema) => outcome.schema = Some(schema),
                 QueryUpdate::Batch(batch) => outcome.batches.push(batch),
                 QueryUpdate::Done(summary) => return Ok(outcome.end(*summary)),
             }
-            self.tick(&latest, pace, started);
+            self.tick(work);
         }
     }
 
-    /// Waits for something of the query while progress goes on and the user may interrupt. The
-    /// future is never dropped half-way but for an interrupt.
+    /// Waits for something while its progress is shown and the user may interrupt. The future is
+    /// never dropped half-way but for an interrupt.
     async fn wait<T>(
         &mut self,
         future: impl Future<Output = T> + Send,
-        latest: &mut Latest,
-        pace: &mut Pace,
-        started: Instant,
-        cancellation: &tokio_util::sync::CancellationToken,
+        work: &mut Work,
     ) -> Result<T, Fault> {
+        let cancellation = self.host.cancellation();
         let mut future = std::pin::pin!(future);
         loop {
             tokio::select! {
                 biased;
-                () = cancellation.cancelled() => return Err(interrupted(started)),
+                () = cancellation.cancelled() => return Err(interrupted(work.started)),
                 value = &mut future => return Ok(value),
-                () = tokio::time::sleep_until(pace.next().into()) => {
-                    self.tick(latest, pace, started);
-                }
+                () = tokio::time::sleep_until(work.pace.next().into()) => self.tick(work),
             }
         }
     }
 
-    fn tick(&mut self, latest: &Latest, pace: &mut Pace, started: Instant) {
-        if !pace.is_due(Instant::now()) {
+    fn begin(&self) -> Work {
+        let started = Instant::now();
+        Work {
+            started,
+            pace: Pace::new(started, self.after),
+            latest: Latest::Doing("connecting to the cluster"),
+        }
+    }
+
+    fn tick(&mut self, work: &mut Work) {
+        if !work.pace.is_due(Instant::now()) {
             return;
         }
-        let elapsed = started.elapsed();
-        self.show(match latest {
-            Latest::Nothing => progress::running(&progress::Step::default(), elapsed),
+        let elapsed = work.started.elapsed();
+        self.show(match &work.latest {
+            Latest::Doing(what) => progress::doing(what, elapsed),
             Latest::Queued(place) => progress::queued(*place, elapsed),
             Latest::Step(step) => progress::running(step, elapsed),
+        });
+    }
+
+    /// Replaces the line, if this work has shown one, by how it ended.
+    fn end<T>(
+        &mut self,
+        work: &Work,
+        outcome: &Result<T, Fault>,
+        summary: impl FnOnce(&T, Duration) -> MimeBundle,
+    ) {
+        if !work.pace.has_shown() {
+            return;
+        }
+        let elapsed = work.started.elapsed();
+        self.show(match outcome {
+            Ok(value) => summary(value, elapsed),
+            Err(fault) if fault.code == ErrorCode::Cancelled => {
+                progress::stopped("cancelled", elapsed)
+            }
+            Err(_) => progress::stopped("failed", elapsed),
         });
     }
 
@@ -165,6 +237,51 @@ impl Gathered {
             schema,
             batches: self.batches,
             summary,
+            is_cut: false,
+        }
+    }
+}
+
+/// The options with room for one row beyond the limit: it tells a result that the limit cuts from
+/// one that ends there.
+fn one_row_more(options: &RunOptions) -> RunOptions {
+    let mut more = options.clone();
+    if let Some(limit) = &mut more.limit
+        && *limit > 0
+    {
+        *limit = limit.saturating_add(1);
+        if let Rows::Preview { tail, .. } = &mut more.rows
+            && *tail > 0
+        {
+            *tail += 1;
+        }
+    }
+    more
+}
+
+impl Outcome {
+    /// Takes the row beyond the limit away again.
+    fn cut(mut self, options: &RunOptions) -> Self {
+        let Some(limit) = options.limit.filter(|limit| self.summary.rows > *limit) else {
+            return self;
+        };
+        self.is_cut = true;
+        self.summary.rows = limit;
+        let have: usize = self.batches.iter().map(RecordBatch::num_rows).sum();
+        let has_tail = matches!(options.rows, Rows::Preview { tail, .. } if tail > 0);
+        // Of a head alone it has travelled only when all rows have.
+        if has_tail || have as u64 > limit {
+            drop_last_row(&mut self.batches);
+        }
+        self
+    }
+}
+
+fn drop_last_row(batches: &mut Vec<RecordBatch>) {
+    while let Some(last) = batches.pop() {
+        if last.num_rows() > 0 {
+            batches.push(last.slice(0, last.num_rows() - 1));
+            return;
         }
     }
 }

@@ -1,26 +1,17 @@
 //! What happens when a process dies.
 
-use std::process::Command;
 use std::time::Duration;
 
-use bireme_tests::processes::Process;
 use bireme_tests::{TestCluster, wait_until};
 
 /// The launcher notices and starts another within this time.
 const BACK: Duration = Duration::from_secs(5);
 
-fn kill(process: &Process) {
-    let status = Command::new("kill")
-        .args(["-KILL", &process.id.to_string()])
-        .status();
-    assert!(status.unwrap().success());
-}
-
 #[test]
 fn a_killed_engine_comes_back() {
     let cluster = TestCluster::start(2);
     let before = cluster.engines();
-    kill(&before[1]);
+    before[1].signal("KILL");
     wait_until("a new engine", BACK, || {
         let now = cluster.engines();
         (now.len() == 2 && !now.contains(&before[1])).then_some(())
@@ -45,18 +36,10 @@ fn a_killed_controller_comes_back_with_its_sessions() {
     };
     session("CREATE VIEW kept AS SELECT 7 AS seven");
     let engines = cluster.engines();
-    let controller = cluster
-        .processes()
-        .into_iter()
-        .find(|process| process.is("controller"));
-    let controller = controller.unwrap();
-    kill(&controller);
+    let controller = cluster.controller().unwrap();
+    controller.signal("KILL");
     wait_until("a new controller", BACK, || {
-        let mut now = cluster
-            .processes()
-            .into_iter()
-            .filter(|process| process.is("controller"));
-        now.find(|process| process.id != controller.id)
+        cluster.controller().filter(|now| now.id != controller.id)
     });
     assert_eq!(session("SELECT * FROM kept"), "seven\n7\n");
     assert_eq!(cluster.engines(), engines);
@@ -65,11 +48,7 @@ fn a_killed_controller_comes_back_with_its_sessions() {
 #[test]
 fn killing_the_launcher_ends_everything() {
     let cluster = TestCluster::start(2);
-    let launcher = cluster
-        .processes()
-        .into_iter()
-        .find(|process| process.is("launcher"));
-    kill(&launcher.unwrap());
+    cluster.launcher().unwrap().signal("KILL");
     wait_until("every process to end", BACK, || {
         cluster.processes().is_empty().then_some(())
     });

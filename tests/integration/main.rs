@@ -1,7 +1,14 @@
 //! One module per behaviour that a user can see, on clusters of real processes.
 #![cfg(test)]
 
+mod cancel;
 mod cluster;
+mod controller_bytes;
+mod controller_loss;
 mod datagen;
+mod engine_loss;
 mod failure;
+mod scale;
+mod scans;
 mod sql;
+mod traffic;

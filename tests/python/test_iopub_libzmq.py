@@ -177,6 +177,58 @@ def test_a_subscriber_that_stops_reading_harms_nobody(kernel):
     assert kernel.until_idle(stalled, last)[-1]["content"]["execution_state"] == "idle"
 
 
+def displays(messages: list[dict]) -> int:
+    return sum(message["msg_type"] == "display_data" for message in messages)
+
+
+def text_of(messages: list[dict]) -> str:
+    streams = [message for message in messages if message["msg_type"] == "stream"]
+    return "".join(message["content"]["text"] for message in streams)
+
+
+def test_a_subscriber_that_stops_reading_loses_text_and_is_told(kernel):
+    reader = kernel.subscriber(RCVHWM=0)
+    assert kernel.receive(reader)["msg_type"] == "iopub_welcome"
+    stalled = kernel.subscriber(RCVHWM=1, RCVBUF=4096)
+    assert kernel.receive(stalled)["msg_type"] == "iopub_welcome"
+    shell = kernel.connect("shell", zmq.DEALER)
+    # More than the 32 MB after which text is dropped, less than the 64 MB that disconnect.
+    first = kernel.execute(shell, "displays 50 1000000")
+    assert displays(kernel.until_idle(reader, first)) == 50
+    second = kernel.execute(shell, "flood 1000\nclear")
+    read = text_of(kernel.until_idle(reader, second))
+    assert displays(kernel.until_idle(stalled, first)) == 50, "everything but text is owed"
+    late = text_of(kernel.until_idle(stalled, second))
+    assert "line 999 of a flood" in read and "bytes dropped" not in read
+    assert "line 999 of a flood" not in late and "bytes dropped" in late
+
+
+def test_a_subscriber_that_lets_too_much_pile_up_is_disconnected(kernel):
+    reader = kernel.subscriber(RCVHWM=0)
+    assert kernel.receive(reader)["msg_type"] == "iopub_welcome"
+    stalled = kernel.subscriber(RCVHWM=1, RCVBUF=4096)
+    assert kernel.receive(stalled)["msg_type"] == "iopub_welcome"
+    shell = kernel.connect("shell", zmq.DEALER)
+    for _ in range(2):
+        messages = kernel.until_idle(reader, kernel.execute(shell, "displays 40 1000000"))
+        assert displays(messages) == 40, "who reads gets everything"
+    # libzmq comes back by itself, and is welcomed anew: it knows that it missed something.
+    late = []
+    while "iopub_welcome" not in [message["msg_type"] for message in late]:
+        late.append(kernel.receive(stalled))
+    assert displays(late) < 80
+    kernel.until_idle(stalled, kernel.execute(shell, "print still here"))
+
+
+def test_a_display_larger_than_any_queue_disconnects_nobody(kernel):
+    listener = kernel.subscriber()
+    assert kernel.receive(listener)["msg_type"] == "iopub_welcome"
+    shell = kernel.connect("shell", zmq.DEALER)
+    messages = kernel.until_idle(listener, kernel.execute(shell, "displays 1 96000000"))
+    [shown] = [message for message in messages if message["msg_type"] == "display_data"]
+    assert "a display may have 10.0 MB" in shown["content"]["data"]["text/plain"]
+
+
 def test_a_garbage_connection_harms_nobody(kernel):
     listener = kernel.subscriber()
     assert kernel.receive(listener)["msg_type"] == "iopub_welcome"

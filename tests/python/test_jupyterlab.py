@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from bireme_kernel import bireme_kernel  # noqa: F401 (fixture)
 from jupyter_kernels import REPOSITORY, install_kernel, jupyter_home  # noqa: F401
-from jupyterlab import lab  # noqa: F401
+from lab import lab  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
@@ -78,7 +78,7 @@ def test_restart_keeps_views_and_drops_variables(lab, bireme_kernel, tmp_path):
         lab.wait_until_ran(index, NOTEBOOK_SECONDS)
     lab.menu("Kernel", "Restart Kernel…")
     lab.confirm()
-    lab.wait(CELL_SECONDS, "restarted kernel", lambda: lab.status() == "idle" and lab.prompt(0) == "[ ]:")
+    lab.wait(CELL_SECONDS, "restarted kernel", lambda: lab.status() == "Idle" and lab.prompt(0) == "[ ]:")
     lab.run_cell(2)
     assert "42" in lab.wait_until_ran(2, CELL_SECONDS)
     lab.run_cell(3)

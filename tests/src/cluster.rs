@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::processes::{self, Process};
-use crate::{Finished, bireme_binary, run, wait_until};
+use crate::{EngineStatus, Finished, Running, bireme_binary, engine_status, run, wait_until};
 
 /// No call of a test takes longer, on two cores that are shared.
 const CALL_DEADLINE: Duration = Duration::from_secs(120);
@@ -47,10 +47,27 @@ impl TestCluster {
     /// When it does not start.
     pub fn start(engines: u32) -> Self {
         let cluster = Self::new();
+        cluster.start_engines(engines);
         cluster
-            .bireme(&["cluster", "start", "--engines", &engines.to_string()])
+    }
+
+    /// A home with a running cluster and these settings, as they stand in `config.toml`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn start_with(engines: u32, settings: &str) -> Self {
+        let cluster = Self::new();
+        let file = cluster.home().join("config.toml");
+        let written = std::fs::write(&file, settings);
+        written.unwrap_or_else(|error| panic!("write {}: {error}", file.display()));
+        cluster.start_engines(engines);
+        cluster
+    }
+
+    fn start_engines(&self, engines: u32) {
+        self.bireme(&["cluster", "start", "--engines", &engines.to_string()])
             .success();
-        cluster
     }
 
     /// The home's directory.
@@ -87,6 +104,24 @@ impl TestCluster {
         run(self.command(arguments), CALL_DEADLINE)
     }
 
+    /// Starts `bireme` and returns while it runs.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start_bireme(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments))
+    }
+
+    /// What the controller knows of the engines, by rank.
+    ///
+    /// # Panics
+    ///
+    /// When no cluster runs.
+    pub fn engine_status(&self) -> Vec<EngineStatus> {
+        engine_status::parse(&self.bireme(&["cluster", "status"]).success())
+    }
+
     /// Runs statements and returns the rows as CSV.
     ///
     /// # Panics
@@ -118,6 +153,27 @@ impl TestCluster {
         engines.retain(|process| process.is("engine"));
         engines.sort_by_key(|process| process.id);
         engines
+    }
+
+    /// The process of an engine, if it is there.
+    pub fn engine(&self, rank: u32) -> Option<Process> {
+        let mut engines = self.engines().into_iter();
+        engines.find(|engine| engine.rank() == Some(rank))
+    }
+
+    /// The controller, if it is there.
+    pub fn controller(&self) -> Option<Process> {
+        self.process("controller")
+    }
+
+    /// The launcher, if it is there.
+    pub fn launcher(&self) -> Option<Process> {
+        self.process("launcher")
+    }
+
+    fn process(&self, subcommand: &str) -> Option<Process> {
+        let mut processes = self.processes().into_iter();
+        processes.find(|process| process.is(subcommand))
     }
 }
 

@@ -75,7 +75,13 @@ impl Cluster {
             build_id: bireme_protocol::build_id().to_string(),
         };
         let info = self.controller().open_session(within(request)).await?;
-        Ok(Session::new(self.clone(), name.clone(), info.into_inner()))
+        let client = client.to_string();
+        Ok(Session::new(
+            self.clone(),
+            name.clone(),
+            client,
+            info.into_inner(),
+        ))
     }
 
     /// Who is there and what runs.

@@ -11,12 +11,15 @@ use bireme_protocol::proto::{
 };
 use bireme_protocol::{ErrorCode, Fault, PlanTree, QueryId};
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Request, Streaming};
 
 /// A query that takes longer than this is watched for its progress.
 const WATCH_AFTER: Duration = Duration::from_millis(100);
 /// How long the controller may take to say why an engine's stream broke.
 const OUTCOME_WAIT: Duration = Duration::from_secs(2);
+/// How long rows may still come once the controller has said that the query failed.
+const LAST_ROWS_WAIT: Duration = Duration::from_millis(300);
 /// How long submitting may take: planning reads file footers, remote ones too.
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -75,6 +78,8 @@ pub struct Query {
     first: Option<QueryEvent>,
     events: Option<Streaming<QueryEvent>>,
     is_watchable: bool,
+    /// Why the controller says it ended, and until when its head is still listened to.
+    verdict: Option<(Fault, Instant)>,
 }
 
 impl Query {
@@ -91,6 +96,7 @@ impl Query {
             first: None,
             events: None,
             is_watchable: true,
+            verdict: None,
         };
         let mut request = Request::new(request);
         request.set_timeout(SUBMIT_TIMEOUT);
@@ -145,8 +151,10 @@ impl Query {
         match event.state() {
             QueryState::Queued => Ok(Some(QueryUpdate::Queued { place: event.place })),
             QueryState::Running | QueryState::Succeeded if !event.head_address.is_empty() => {
-                let stream = ResultStream::fetch(&event.head_address, self.id).await?;
-                self.stage = Stage::Streaming(Box::new(stream));
+                match ResultStream::fetch(&event.head_address, self.id).await {
+                    Ok(stream) => self.stage = Stage::Streaming(Box::new(stream)),
+                    Err(fault) => return Err(self.root_cause(fault).await),
+                }
                 Ok(None)
             }
             QueryState::Failed | QueryState::Cancelled => Err(Fault::from_json(&event.fault_json)),
@@ -174,7 +182,10 @@ impl Query {
                     return self.stream().await;
                 }
                 Ok(None) => {
-                    return Err(Fault::internal("follow a queued query: the events ended"));
+                    let message = "wait in the queue: the controller ended before the query's turn";
+                    return Err(
+                        Fault::new(ErrorCode::Unavailable, message).with_hint("run it again")
+                    );
                 }
                 Err(status) => return Err(unavailable("wait in the queue", &status.into())),
             }
@@ -187,8 +198,24 @@ impl Query {
             let Stage::Streaming(rows) = &mut self.stage else {
                 return Err(Fault::internal("read rows of a query that has none"));
             };
-            let piece = match &mut self.events {
-                None if self.is_watchable => {
+            let piece = match (&mut self.events, &self.verdict) {
+                // A head that hangs neither sends nor ends: it is not waited for.
+                (_, Some((fault, until))) => tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(*until) => return Err(fault.clone()),
+                    piece = rows.next() => piece,
+                },
+                (Some(events), None) => tokio::select! {
+                    biased;
+                    piece = rows.next() => piece,
+                    event = events.message() => {
+                        if let Some(update) = self.heed(event.ok().flatten()) {
+                            return Ok(update);
+                        }
+                        continue;
+                    }
+                },
+                (None, None) if self.is_watchable => {
                     match tokio::time::timeout(WATCH_AFTER, rows.next()).await {
                         Ok(piece) => piece,
                         Err(_) => {
@@ -197,25 +224,7 @@ impl Query {
                         }
                     }
                 }
-                None => rows.next().await,
-                Some(events) => tokio::select! {
-                    biased;
-                    piece = rows.next() => piece,
-                    event = events.message() => {
-                        match event {
-                            Ok(Some(event)) if event.state() == QueryState::Running => {
-                                return Ok(progress(event));
-                            }
-                            Ok(Some(_)) => {}
-                            // The controller is gone or done: rows come from the engine all the same.
-                            Ok(None) | Err(_) => {
-                                self.events = None;
-                                self.is_watchable = false;
-                            }
-                        }
-                        continue;
-                    }
-                },
+                (None, None) => rows.next().await,
             };
             return match piece {
                 Ok(Piece::Schema(schema)) => Ok(QueryUpdate::Schema(schema)),
@@ -227,6 +236,24 @@ impl Query {
                 Err(fault) => Err(self.root_cause(fault).await),
             };
         }
+    }
+
+    /// Takes what the controller says while rows come; gives the progress, if that is it.
+    fn heed(&mut self, event: Option<QueryEvent>) -> Option<QueryUpdate> {
+        match event {
+            Some(event) if event.state() == QueryState::Running => return Some(progress(event)),
+            Some(event) if event.fault_json.is_empty() => {}
+            Some(event) => {
+                let fault = Fault::from_json(&event.fault_json);
+                self.verdict = Some((fault, Instant::now() + LAST_ROWS_WAIT));
+            }
+            // The controller is gone or done: rows come from the engine all the same.
+            None => {
+                self.events = None;
+                self.is_watchable = false;
+            }
+        }
+        None
     }
 
     async fn start_watching(&mut self) {
@@ -255,11 +282,18 @@ impl Query {
         }
     }
 
-    /// A broken stream says little: the controller knows which engine ended and how.
+    /// A broken stream says little, nor does a head that was started anew and knows no query: the
+    /// controller knows which engine ended and how.
     async fn root_cause(&self, fault: Fault) -> Fault {
+        if let Some((verdict, _)) = &self.verdict {
+            return verdict.clone();
+        }
         if !matches!(
             fault.code,
-            ErrorCode::Unavailable | ErrorCode::Internal | ErrorCode::Cancelled
+            ErrorCode::Unavailable
+                | ErrorCode::Internal
+                | ErrorCode::Cancelled
+                | ErrorCode::NotFound
         ) {
             return fault;
         }

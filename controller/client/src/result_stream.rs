@@ -11,9 +11,12 @@ use bireme_protocol::{Address, ErrorCode, Fault, QueryId};
 use futures::{StreamExt, TryStreamExt};
 use prost::Message;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A record batch may be large: long strings, nested columns.
 const BATCH_BYTES_MAX: usize = 1 << 30;
+/// How long the head engine may take to begin its answer: it has planned the query already.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One step of a result.
 pub(crate) enum Piece {
@@ -34,11 +37,19 @@ pub(crate) struct ResultStream {
 impl ResultStream {
     /// Asks the head engine for a query's rows.
     pub(crate) async fn fetch(address: &str, id: QueryId) -> Result<Self, Fault> {
-        let address: Address = address.parse()?;
-        let mut engine = FlightServiceClient::new(address.data_plane().connect().await?)
+        let address = address.parse::<Address>()?.data_plane();
+        let mut engine = FlightServiceClient::new(address.connect().await?)
             .max_decoding_message_size(BATCH_BYTES_MAX);
         let ticket = Ticket::new(id.to_string());
-        let messages = engine.do_get(ticket).await?.into_inner();
+        let messages = match tokio::time::timeout(FETCH_TIMEOUT, engine.do_get(ticket)).await {
+            Ok(answer) => answer?.into_inner(),
+            Err(_) => {
+                return Err(Fault::new(
+                    ErrorCode::Unavailable,
+                    format!("fetch rows from {address}: no answer in {FETCH_TIMEOUT:?}"),
+                ));
+            }
+        };
         let summary = SummarySlot::default();
         let slot = Arc::clone(&summary);
         let rows = messages

@@ -2,16 +2,20 @@
 
 use crate::cluster::{Cluster, within};
 use crate::query::Query;
+use bireme_protocol::proto::controller_client::ControllerClient;
 use bireme_protocol::proto::{
     BoundValue, Catalog, ConfigureRequest, DefineReply, DefineRequest, Delivery, DropRequest,
     SessionInfo, SessionRef, StatementMode, SubmitRequest,
 };
-use bireme_protocol::{Fault, QueryId, SessionName};
+use bireme_protocol::{ErrorCode, Fault, QueryId, SessionName};
 use std::time::Duration;
-use tonic::Request;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
 
 /// Planning a definition may read the first file of a large set.
 const DEFINE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Thirty years: no limit, and still a moment that clocks can tell.
+const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// Which rows of a result travel to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +38,9 @@ pub struct RunOptions {
     pub mode: StatementMode,
     /// Values of `$name`.
     pub values: Vec<BoundValue>,
-    /// Most rows of the result; `None` for all.
+    /// Most rows of the result, at least 1; `None` for all.
     pub limit: Option<u64>,
-    /// Longest run time; `None` for the session's setting.
+    /// Longest run time; zero for no limit, `None` for the session's setting.
     pub timeout: Option<Duration>,
     /// Which rows travel.
     pub rows: Rows,
@@ -57,19 +61,27 @@ impl Default for RunOptions {
     }
 }
 
-/// An open session.
+/// An open session. One that the controller has forgotten is opened again when it is used.
 #[derive(Clone, Debug)]
 pub struct Session {
     cluster: Cluster,
     name: SessionName,
+    /// What opened it: "kernel", "run", "sql".
+    client: String,
     opened: SessionInfo,
 }
 
 impl Session {
-    pub(crate) fn new(cluster: Cluster, name: SessionName, opened: SessionInfo) -> Self {
+    pub(crate) fn new(
+        cluster: Cluster,
+        name: SessionName,
+        client: String,
+        opened: SessionInfo,
+    ) -> Self {
         Self {
             cluster,
             name,
+            client,
             opened,
         }
     }
@@ -97,12 +109,11 @@ impl Session {
         let request = SessionRef {
             session: self.name.to_string(),
         };
-        let catalog = self
-            .cluster
-            .controller()
-            .get_catalog(within(request))
-            .await?;
-        Ok(catalog.into_inner())
+        self.ask(|mut controller| {
+            let request = request.clone();
+            async move { controller.get_catalog(within(request)).await }
+        })
+        .await
     }
 
     /// Plans a `CREATE VIEW` or `CREATE EXTERNAL TABLE` and keeps its name, replacing what has it.
@@ -110,18 +121,17 @@ impl Session {
     /// # Errors
     /// The statement cannot be planned, or nobody answers.
     pub async fn define(&self, sql: &str, values: Vec<BoundValue>) -> Result<DefineReply, Fault> {
-        let mut request = Request::new(DefineRequest {
+        let request = DefineRequest {
             session: self.name.to_string(),
             sql: sql.to_string(),
             values,
-        });
-        request.set_timeout(DEFINE_TIMEOUT);
-        Ok(self
-            .cluster
-            .controller()
-            .define(request)
-            .await?
-            .into_inner())
+        };
+        self.ask(|mut controller| {
+            let mut request = Request::new(request.clone());
+            request.set_timeout(DEFINE_TIMEOUT);
+            async move { controller.define(request).await }
+        })
+        .await
     }
 
     /// Forgets a view or external table; says whether it was there.
@@ -134,8 +144,11 @@ impl Session {
             name: name.to_string(),
             if_exists,
         };
-        let reply = self.cluster.controller().drop(within(request)).await?;
-        Ok(reply.into_inner().dropped)
+        let dropped = self.ask(|mut controller| {
+            let request = request.clone();
+            async move { controller.drop(within(request)).await }
+        });
+        Ok(dropped.await?.dropped)
     }
 
     /// Sets a session setting; `None` takes it back to its default.
@@ -149,14 +162,17 @@ impl Session {
             value: value.unwrap_or_default().to_string(),
             reset: value.is_none(),
         };
-        let info = self.cluster.controller().configure(within(request)).await?;
-        Ok(info.into_inner())
+        self.ask(|mut controller| {
+            let request = request.clone();
+            async move { controller.configure(within(request)).await }
+        })
+        .await
     }
 
     /// Submits one statement. Dropping the query cancels it on every engine.
     ///
     /// # Errors
-    /// The queue is full, the statement cannot be planned, or nobody answers.
+    /// The limit is 0, the queue is full, the statement cannot be planned, or nobody answers.
     pub async fn submit(&self, sql: &str, options: &RunOptions) -> Result<Query, Fault> {
         let id = QueryId::random();
         let delivery = match options.rows {
@@ -169,13 +185,94 @@ impl Session {
             sql: sql.to_string(),
             mode: options.mode.into(),
             values: options.values.clone(),
-            limit: options.limit.unwrap_or(0),
-            timeout_ms: options.timeout.map_or(0, |t| {
-                u64::try_from(t.as_millis()).unwrap_or(u64::MAX).max(1)
-            }),
+            limit: sent_limit(options.limit)?,
+            timeout_ms: sent_timeout(options.timeout),
             delivery: Some(delivery),
             trivial: options.is_trivial,
         };
-        Query::submit(self.cluster.clone(), id, request).await
+        match Query::submit(self.cluster.clone(), id, request.clone()).await {
+            Err(fault) if fault.code == ErrorCode::NotFound => {
+                if self.is_opened_again(&fault).await {
+                    return Query::submit(self.cluster.clone(), id, request).await;
+                }
+                Err(fault)
+            }
+            submitted => submitted,
+        }
+    }
+
+    /// Asks the controller, once more if it had forgotten the session.
+    async fn ask<T, A>(&self, request: impl Fn(ControllerClient<Channel>) -> A) -> Result<T, Fault>
+    where
+        A: Future<Output = Result<Response<T>, Status>>,
+    {
+        let fault = match request(self.cluster.controller()).await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) => Fault::from(status),
+        };
+        if self.is_opened_again(&fault).await {
+            return Ok(request(self.cluster.controller()).await?.into_inner());
+        }
+        Err(fault)
+    }
+
+    /// Opens the session again if it is what was not found: a session without names makes room for
+    /// others. False when it was there all the time.
+    async fn is_opened_again(&self, fault: &Fault) -> bool {
+        if fault.code != ErrorCode::NotFound {
+            return false;
+        }
+        let opened = self.cluster.session(&self.name, &self.client).await;
+        opened.is_ok_and(|session| session.opened.created)
+    }
+}
+
+/// A limit as it travels, where 0 stands for none.
+fn sent_limit(limit: Option<u64>) -> Result<u64, Fault> {
+    match limit {
+        Some(0) => Err(Fault::new(
+            ErrorCode::InvalidArgument,
+            "run a statement with a limit of 0 rows: a limit is at least 1",
+        )
+        .with_hint("leave the limit out, or write LIMIT 0 in the statement")),
+        limit => Ok(limit.unwrap_or(0)),
+    }
+}
+
+/// A timeout in milliseconds as it travels, where 0 stands for the session's setting.
+fn sent_timeout(timeout: Option<Duration>) -> u64 {
+    let Some(timeout) = timeout else {
+        return 0;
+    };
+    let timeout = match timeout.is_zero() {
+        true => TIMEOUT_MAX,
+        false => timeout.min(TIMEOUT_MAX),
+    };
+    u64::try_from(timeout.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_no_rows_is_not_sent_as_no_limit() {
+        assert_eq!(sent_limit(None), Ok(0));
+        assert_eq!(sent_limit(Some(1)), Ok(1));
+        let fault = sent_limit(Some(0)).unwrap_err();
+        assert_eq!(fault.code, ErrorCode::InvalidArgument);
+        assert!(fault.message.contains("a limit of 0 rows"), "{fault}");
+    }
+
+    #[test]
+    fn a_timeout_of_zero_is_none_and_not_the_sessions() {
+        assert_eq!(sent_timeout(None), 0);
+        assert_eq!(sent_timeout(Some(Duration::from_millis(250))), 250);
+        assert_eq!(sent_timeout(Some(Duration::from_nanos(1))), 1);
+        let years = u64::try_from(TIMEOUT_MAX.as_millis()).unwrap();
+        assert_eq!(sent_timeout(Some(Duration::ZERO)), years);
+        assert_eq!(sent_timeout(Some(Duration::MAX)), years);
     }
 }

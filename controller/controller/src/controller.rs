@@ -10,9 +10,6 @@ use crate::store::Store;
 use bireme_protocol::Address;
 use bireme_protocol::address::MESSAGE_BYTES_MAX;
 use bireme_protocol::proto::controller_server::ControllerServer;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::UnixListener;
@@ -59,7 +56,9 @@ pub async fn run(
     let is_own = options.listener.is_none();
     let listener = match options.listener.take() {
         Some(listener) => adopt(listener, &socket)?,
-        None => listen(&socket)?,
+        None => socket.listen().map_err(|fault| ControllerError::Address {
+            fault: Box::new(fault),
+        })?,
     };
     let now = options.clock.now();
     let mut state = State::new(&options, loaded.cluster_id, loaded.sessions, now);
@@ -141,16 +140,6 @@ async fn put_down(
     }
 }
 
-fn listen(socket: &Address) -> Result<UnixListener, ControllerError> {
-    let listener = socket.listen().map_err(|fault| ControllerError::Address {
-        fault: Box::new(fault),
-    })?;
-    let path = socket.path();
-    std::fs::set_permissions(path, Permissions::from_mode(0o600))
-        .map_err(|source| refused(path.to_path_buf(), source))?;
-    Ok(listener)
-}
-
 fn adopt(
     listener: std::os::unix::net::UnixListener,
     socket: &Address,
@@ -158,9 +147,8 @@ fn adopt(
     let adopted = listener
         .set_nonblocking(true)
         .and_then(|()| UnixListener::from_std(listener));
-    adopted.map_err(|source| refused(socket.path().to_path_buf(), source))
-}
-
-fn refused(path: PathBuf, source: std::io::Error) -> ControllerError {
-    ControllerError::Listen { path, source }
+    adopted.map_err(|source| ControllerError::Listen {
+        path: socket.path().to_path_buf(),
+        source,
+    })
 }

@@ -26,7 +26,7 @@ pub(crate) fn answer<T>(reply: Reply<T>, result: Result<T, Fault>) {
 #[derive(Debug)]
 pub(crate) enum Followed {
     /// It lives: its latest event, and those to come.
-    Live(watch::Receiver<QueryEvent>),
+    Live(QueryId, watch::Receiver<QueryEvent>),
     /// It has ended.
     Ended(QueryEvent),
 }
@@ -79,6 +79,8 @@ pub(crate) enum Message {
     Abandoned(QueryId),
     Started(QueryId, Result<StartReply, Fault>),
     Follow(String, Reply<Followed>),
+    /// One who followed it no longer does.
+    Unfollowed(QueryId),
     Cancel(CancelQueryRequest, Reply<CancelReply>),
     Jobs(Reply<Vec<QueryRecord>>),
 }

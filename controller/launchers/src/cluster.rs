@@ -6,7 +6,8 @@ use crate::command::ProcessCommand;
 use crate::error::LauncherError;
 use crate::log_file::LogFile;
 use crate::log_tail::log_tail;
-use crate::run::{READY_LINE, remove_sockets};
+use crate::run::{READY_LINE, own_log, remove_sockets};
+use crate::running_process::RunningProcess;
 use bireme_protocol::proto::launcher_client::LauncherClient;
 use bireme_protocol::proto::{Empty, WaitReadyRequest};
 use bireme_protocol::{Address, Fault, build_id};
@@ -29,6 +30,8 @@ const ANSWER_SLACK: Duration = Duration::from_secs(2);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 /// How long the system takes to end killed processes at most.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a launcher may live on once its lock is free: it has nothing left to do.
+const EXIT_DEADLINE: Duration = Duration::from_secs(1);
 /// How often a cluster is found that ends before it can be attached to.
 const ATTACH_ATTEMPTS: u32 = 5;
 /// Lines of the launcher's log an error carries.
@@ -118,10 +121,11 @@ async fn attach(
 ) -> Result<StartedCluster, LauncherError> {
     let address = Address::unix(home.launcher_socket());
     let mut client = connect(home, &address, deadline).await?;
-    client
-        .hello(build_id::hello("launcher"))
-        .await
-        .map_err(Fault::from)?;
+    let hello = client.hello(build_id::hello("launcher"));
+    match tokio::time::timeout_at(deadline, hello).await {
+        Ok(answer) => drop(answer.map_err(Fault::from)?),
+        Err(_) => return Err(late("greet the launcher", timeout)),
+    }
     let left = deadline.saturating_duration_since(Instant::now());
     let request = WaitReadyRequest {
         timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
@@ -148,6 +152,7 @@ pub async fn stop_cluster(home: &Home) -> Result<bool, LauncherError> {
         clear_leftovers(home);
         return Ok(false);
     };
+    let mut launcher = RunningProcess::find(pid);
     let asked = async {
         let deadline = Instant::now() + ANSWER_SLACK;
         let address = Address::unix(home.launcher_socket());
@@ -161,18 +166,20 @@ pub async fn stop_cluster(home: &Home) -> Result<bool, LauncherError> {
         Ok(Err(error)) => tracing::warn!(%error, "launcher does not answer"),
         Err(_) => tracing::warn!("launcher does not end in {STOP_DEADLINE:?}"),
     }
-    if wait_until_gone(home, KILL_DEADLINE).await? {
-        return Ok(true);
+    if !wait_until_free(home, KILL_DEADLINE).await? {
+        // Its children are tied to it and die with it.
+        if pid != 0 && ClusterLock::holder(home)? == Some(pid) {
+            tracing::warn!(pid, "launcher is killed");
+            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+        }
+        if !wait_until_free(home, KILL_DEADLINE).await? {
+            return Err(late("end the launcher", STOP_DEADLINE + KILL_DEADLINE));
+        }
+        clear_leftovers(home);
     }
-    // Its children are tied to it and die with it.
-    if pid != 0 && ClusterLock::holder(home)? == Some(pid) {
-        tracing::warn!(pid, "launcher is killed");
-        let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+    if let Some(launcher) = &mut launcher {
+        wait_until_ended(launcher).await;
     }
-    if !wait_until_gone(home, KILL_DEADLINE).await? {
-        return Err(late("end the launcher", STOP_DEADLINE + KILL_DEADLINE));
-    }
-    clear_leftovers(home);
     Ok(true)
 }
 
@@ -190,11 +197,12 @@ async fn start_launcher(
     options: &StartOptions,
     deadline: Instant,
 ) -> Result<bool, LauncherError> {
-    let log_path = home.logs().join("launcher.log");
+    let log_path = own_log(home);
     let log = LogFile::open(&log_path)
         .map_err(|error| LauncherError::file("open log", &log_path, error))?;
     let spec = &options.launcher;
     let mut child = Command::new(&spec.program)
+        .arg0(spec.name.as_deref().unwrap_or(spec.program.as_os_str()))
         .args(&spec.arguments)
         .envs(spec.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
@@ -212,13 +220,20 @@ async fn start_launcher(
         Ok(false) => {}
         Err(_) => {
             // It may hold the lock by now: leave nothing half-started behind.
-            let _ = child.kill().await;
+            end_launcher(&mut child).await;
             return Err(late("start the launcher", options.timeout));
         }
     }
-    let exit = match child.wait().await {
-        Ok(status) => status.to_string(),
-        Err(error) => error.to_string(),
+    let exit = match tokio::time::timeout_at(deadline, child.wait()).await {
+        Ok(Ok(status)) => status.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => {
+            end_launcher(&mut child).await;
+            return Err(late(
+                "wait for a launcher that does not start",
+                options.timeout,
+            ));
+        }
     };
     match ClusterLock::holder(home)? {
         Some(_) => Ok(false),
@@ -226,6 +241,14 @@ async fn start_launcher(
             exit,
             log: log_tail(&log_path, LOG_LINES),
         }),
+    }
+}
+
+async fn end_launcher(child: &mut Child) {
+    match tokio::time::timeout(KILL_DEADLINE, child.kill()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "launcher is not killed"),
+        Err(_) => tracing::warn!("launcher does not end in {KILL_DEADLINE:?}, even killed"),
     }
 }
 
@@ -262,7 +285,8 @@ async fn connect(
     }
 }
 
-async fn wait_until_gone(home: &Home, limit: Duration) -> Result<bool, LauncherError> {
+/// Waits until nobody holds the lock of a home.
+async fn wait_until_free(home: &Home, limit: Duration) -> Result<bool, LauncherError> {
     let deadline = Instant::now() + limit;
     while ClusterLock::holder(home)?.is_some() {
         if Instant::now() >= deadline {
@@ -271,6 +295,18 @@ async fn wait_until_gone(home: &Home, limit: Duration) -> Result<bool, LauncherE
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     Ok(true)
+}
+
+/// Waits until a launcher that gave its lock back is no more.
+async fn wait_until_ended(launcher: &mut RunningProcess) {
+    let deadline = Instant::now() + EXIT_DEADLINE;
+    while !launcher.has_ended() {
+        if Instant::now() >= deadline {
+            tracing::warn!("launcher lives {EXIT_DEADLINE:?} after its cluster");
+            return;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 fn late(tried: &str, limit: Duration) -> LauncherError {

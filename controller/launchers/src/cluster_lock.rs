@@ -98,7 +98,7 @@ fn open(path: &Path) -> Result<File, LauncherError> {
 }
 
 /// Whether the open file is still the one the path names.
-fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), std::fs::metadata(path)) {
         (Ok(ours), Ok(there)) => ours.ino() == there.ino() && ours.dev() == there.dev(),
         _ => false,

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 pub struct ProcessCommand {
     /// The program.
     pub program: PathBuf,
+    /// What it is called in its own arguments, where people read it; `program` when absent.
+    pub name: Option<OsString>,
     /// Its arguments, without the program's name.
     pub arguments: Vec<OsString>,
     /// Variables set on top of the launcher's environment.
@@ -23,8 +25,21 @@ impl ProcessCommand {
     ) -> Self {
         Self {
             program: program.into(),
+            name: None,
             arguments: arguments.into_iter().map(Into::into).collect(),
             environment: Vec::new(),
+        }
+    }
+
+    /// The program this process runs, also when its file has been replaced meanwhile, under the
+    /// name `name`: whoever starts it talks to the build it is of itself.
+    pub fn of_this_process<A: Into<OsString>>(
+        name: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        Self {
+            name: Some(name.as_os_str().to_os_string()),
+            ..Self::new("/proc/self/exe", arguments)
         }
     }
 
@@ -62,22 +77,23 @@ impl ClusterCommands {
         }
     }
 
-    /// `PROGRAM controller --engines N --listen-on-stdin` and `PROGRAM engine --rank R --engines N`,
-    /// both with `BIREME_HOME`. The controller's standard input is its listening socket.
-    pub fn of_program(program: &Path, home: &Path) -> Self {
-        let (controller, engine) = (program.to_path_buf(), program.to_path_buf());
+    /// `NAME controller --engines N --listen-on-stdin` and `NAME engine --rank R --engines N`, both
+    /// this process's program, with `BIREME_HOME`. The controller's standard input is its listening
+    /// socket.
+    pub fn of_this_process(name: &Path, home: &Path) -> Self {
+        let (controller, engine) = (name.to_path_buf(), name.to_path_buf());
         let (controller_home, engine_home) = (home.to_path_buf(), home.to_path_buf());
         Self::new(
             move |engines| {
                 let engines = engines.to_string();
                 let arguments = ["controller", "--engines", &engines, "--listen-on-stdin"];
-                ProcessCommand::new(&controller, arguments)
+                ProcessCommand::of_this_process(&controller, arguments)
                     .with_environment("BIREME_HOME", &controller_home)
             },
             move |rank, engines| {
                 let (rank, engines) = (rank.to_string(), engines.to_string());
                 let arguments = ["engine", "--rank", &rank, "--engines", &engines];
-                ProcessCommand::new(&engine, arguments)
+                ProcessCommand::of_this_process(&engine, arguments)
                     .with_environment("BIREME_HOME", &engine_home)
             },
         )

@@ -19,6 +19,7 @@ mod member;
 mod parent_death;
 mod restart_policy;
 mod run;
+mod running_process;
 mod service;
 mod supervisor;
 

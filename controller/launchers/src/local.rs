@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -150,6 +151,9 @@ impl Launcher for LocalLauncher {
 
 fn prepare(spec: &ProcessCommand) -> Command {
     let mut command = Command::new(&spec.program);
+    if let Some(name) = &spec.name {
+        command.arg0(name);
+    }
     command.args(&spec.arguments);
     let variables = spec.environment.iter().map(|(name, value)| (name, value));
     command.envs(variables);

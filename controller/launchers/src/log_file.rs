@@ -1,13 +1,13 @@
 //! A log bounded in size: when a file is full it is renamed and a new one begun, and only so many
 //! old ones are kept.
 
+use crate::cluster_lock::is_at;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// A file is renamed when it has reached this size.
-const BYTES_MAX: u64 = 8 << 20;
 /// Old files kept: `name.log.1`, `name.log.2`.
 const OLD_FILES: u32 = 2;
 
@@ -21,12 +21,15 @@ pub struct LogFile {
 }
 
 impl LogFile {
+    /// A file is renamed when it has reached this size.
+    pub const BYTES_MAX: u64 = 8 << 20;
+
     /// Opens a log to append to.
     ///
     /// # Errors
     /// The file cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::with_limit(path, BYTES_MAX)
+        Self::with_limit(path, Self::BYTES_MAX)
     }
 
     /// Opens a log whose files have at most about `bytes_max` bytes.
@@ -60,6 +63,19 @@ impl LogFile {
     /// The file, for a process that writes to it by itself.
     pub(crate) fn into_file(self) -> File {
         self.file
+    }
+
+    /// Begins the log at `path` anew if this process's standard error goes there and it is full.
+    ///
+    /// # Errors
+    /// The files cannot be renamed or opened; the old one goes on.
+    pub fn bound_stderr(path: &Path, bytes_max: u64) -> io::Result<()> {
+        let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+        if stderr.metadata()?.len() < bytes_max || !is_at(&stderr, path) {
+            return Ok(());
+        }
+        let log = Self::with_limit(path, bytes_max)?;
+        Ok(nix::unistd::dup2_stderr(log.file)?)
     }
 
     fn rotate_when_full(&mut self) -> io::Result<()> {

@@ -8,15 +8,15 @@ use crate::error::LauncherError;
 use crate::exit::Exit;
 use crate::launcher::{Launcher, StartedProcess};
 use crate::local::LocalLauncher;
+use crate::log_file::LogFile;
 use crate::service::{Command, LauncherService};
 use crate::supervisor::{Supervisor, SupervisorParts};
 use bireme_protocol::proto::launcher_server::LauncherServer;
 use bireme_protocol::{Address, Fault};
 use bireme_settings::Home;
 use nix::errno::Errno;
-use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,6 +63,8 @@ pub fn run_launcher(options: LauncherOptions) -> Result<(), LauncherError> {
     let lock = ClusterLock::take(&options.home)?;
     std::env::set_current_dir(options.home.root())
         .map_err(|error| LauncherError::file("enter", options.home.root(), error))?;
+    // What a killed launcher left: its children end with it, but may not have ended yet.
+    remove_sockets(&options.home);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -77,14 +79,16 @@ pub fn run_launcher(options: LauncherOptions) -> Result<(), LauncherError> {
 async fn serve(options: LauncherOptions) -> Result<(), LauncherError> {
     let mut launcher = LocalLauncher::new()?;
     let controller = Address::unix(options.home.controller_socket());
-    let listener = listen(&controller)?
+    let listener = controller
+        .listen()?
         .into_std()
         .map_err(|error| LauncherError::file("listen on", controller.path(), error))?;
     let own = Address::unix(options.home.launcher_socket());
-    let own_listener = listen(&own)?;
+    let own_listener = own.listen()?;
     let (reports_tx, reports_rx) = mpsc::channel(REPORTS_MAX);
     let (commands_tx, commands) = mpsc::channel(COMMANDS_MAX);
     let link = ControllerLink::new(&controller);
+    let log = own_log(&options.home);
     let parts = SupervisorParts {
         home: options.home,
         commands: options.commands,
@@ -106,6 +110,7 @@ async fn serve(options: LauncherOptions) -> Result<(), LauncherError> {
         supervisor,
         commands,
         stops: Vec::new(),
+        log,
     };
     let ended = event_loop.run(&mut launcher).await;
     launcher.clean_up().await;
@@ -152,6 +157,8 @@ struct EventLoop {
     commands: mpsc::Receiver<Command>,
     /// Who waits for everything to have ended.
     stops: Vec<oneshot::Sender<()>>,
+    /// Where its standard error goes, unless somebody else reads it.
+    log: PathBuf,
 }
 
 impl EventLoop {
@@ -175,6 +182,9 @@ impl EventLoop {
             };
             was_asked |= matches!(event, Event::Signal | Event::Command(Command::Stop(_)));
             self.handle(event, launcher, Instant::now());
+            if let Err(error) = LogFile::bound_stderr(&self.log, LogFile::BYTES_MAX) {
+                tracing::debug!(%error, "the launcher's log is not begun anew");
+            }
         }
         let has_failed = self.supervisor.has_failed_controller() && !was_asked;
         Ok(if has_failed {
@@ -219,11 +229,9 @@ async fn answer(service: LauncherService, listener: UnixListener, is_over: Cance
     }
 }
 
-fn listen(address: &Address) -> Result<UnixListener, LauncherError> {
-    let listener = address.listen()?;
-    std::fs::set_permissions(address.path(), Permissions::from_mode(0o600))
-        .map_err(|error| LauncherError::file("close to others", address.path(), error))?;
-    Ok(listener)
+/// The launcher's log: who starts it makes it its standard error.
+pub(crate) fn own_log(home: &Home) -> PathBuf {
+    home.logs().join("launcher.log")
 }
 
 /// Whoever started us may have gone already, which is no reason not to serve.

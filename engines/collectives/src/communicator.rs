@@ -26,6 +26,11 @@ pub trait Communicator: Debug + Send + Sync + 'static {
     /// on the wire, 0 if it passes by reference.
     async fn send(&self, to: usize, frame: Frame) -> Result<u64, CollectivesError>;
 
+    /// Makes sure that every other rank is connected, or soon reported as lost. Called when this
+    /// engine gets its part of a plan, so that a rank that is gone is missed also by those who
+    /// have nothing to send to it yet. It does not wait.
+    fn reach_all(&self);
+
     /// Queues a small message that never waits and may overtake what was sent before.
     fn post(&self, to: usize, frame: Frame) -> Result<(), CollectivesError>;
 }

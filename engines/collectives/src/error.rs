@@ -71,7 +71,7 @@ pub enum CollectivesError {
     /// Another engine cannot be reached.
     #[error("{action} engine {peer}: {source}")]
     Peer {
-        /// connect to, send to, receive from.
+        /// connect within 1.5 s to, send to, receive from.
         action: &'static str,
         /// Which engine.
         peer: usize,
@@ -87,6 +87,26 @@ pub enum CollectivesError {
         seconds: u64,
         /// How many messages wait.
         queued: usize,
+    },
+    /// The consumer of a partition takes nothing.
+    #[error(
+        "send {bytes} bytes to partition {partition} of engine {peer} in operation {index} of \
+         query {query}: it made no room within {seconds:.1} s, so whatever reads it stands still; \
+         run the query again, with EXPLAIN ANALYZE if it happens again"
+    )]
+    NoRoom {
+        /// Bytes of the batch.
+        bytes: u64,
+        /// To which of its partitions.
+        partition: usize,
+        /// Which engine.
+        peer: usize,
+        /// The node within the plan.
+        index: u32,
+        /// The query.
+        query: String,
+        /// For how long.
+        seconds: f64,
     },
     /// There is no such rank.
     #[error("send to engine {peer}: there are {size} engines")]
@@ -134,6 +154,7 @@ impl From<&CollectivesError> for Fault {
             CollectivesError::Failed { fault } => return (**fault).clone(),
             CollectivesError::Ended { .. } => ErrorCode::Cancelled,
             CollectivesError::Peer { .. } | CollectivesError::Stuck { .. } => ErrorCode::EngineLost,
+            CollectivesError::NoRoom { .. } => ErrorCode::TimedOut,
             CollectivesError::Listen { .. } => ErrorCode::Unavailable,
             CollectivesError::Spill { source } => code_of(source),
             CollectivesError::Codec { .. } => ErrorCode::ExecutionError,

@@ -28,6 +28,9 @@ const HISTORY_MAX: usize = 256;
 const UNCLAIMED_MAX: usize = 1024;
 /// How long messages wait for this engine's part of their plan.
 const UNCLAIMED_FOR: Duration = Duration::from_secs(30);
+/// How long a sender waits for room, unless told otherwise. Rows may wait for as long as the node
+/// that reads them computes: this ends only what would never end.
+const ROOM_WITHIN: Duration = Duration::from_secs(3600);
 /// How long a failed plan that nobody closes is remembered with its root cause.
 const FAILED_FOR: Duration = Duration::from_secs(120);
 
@@ -36,6 +39,7 @@ const FAILED_FOR: Duration = Duration::from_secs(120);
 pub struct Exchange {
     communicator: Arc<dyn Communicator>,
     spill: SpillDirectory,
+    room_within: Duration,
     plans: Mutex<Plans>,
     wake_sweeper: Arc<Notify>,
     sweeper: OnceLock<AbortOnDropHandle<()>>,
@@ -60,15 +64,25 @@ impl Exchange {
     /// Starts the service on the current tokio runtime. What does not fit in the budget of the
     /// spill directory goes there.
     pub fn start(communicator: Arc<dyn Communicator>, spill: SpillDirectory) -> Arc<Self> {
+        Self::start_with_deadline(communicator, spill, ROOM_WITHIN)
+    }
+
+    /// The same with another deadline for senders that wait for room.
+    pub fn start_with_deadline(
+        communicator: Arc<dyn Communicator>,
+        spill: SpillDirectory,
+        room_within: Duration,
+    ) -> Arc<Self> {
         let exchange = Arc::new(Self {
             communicator: Arc::clone(&communicator),
             spill,
+            room_within,
             plans: Mutex::default(),
             wake_sweeper: Arc::new(Notify::new()),
             sweeper: OnceLock::new(),
         });
         let weak = Arc::downgrade(&exchange);
-        communicator.attach(weak.clone());
+        communicator.attach(Weak::<Self>::clone(&weak));
         let wake = Arc::clone(&exchange.wake_sweeper);
         exchange.sweeper.get_or_init(|| sweeper::start(weak, wake));
         exchange
@@ -101,7 +115,7 @@ impl Exchange {
             index: id.index,
             query: id.query.short(),
         })?;
-        scope.claim();
+        self.claim(&scope);
         scope.shared.ending.check("open", id)?;
         let operation = scope.operation(id);
         let weak = Arc::downgrade(self);
@@ -117,11 +131,23 @@ impl Exchange {
     pub fn guard(self: &Arc<Self>, query: QueryId, plan: u64) -> PlanGuard {
         let key = PlanKey { query, plan };
         if let Some(scope) = self.scope(key) {
-            scope.claim();
+            self.claim(&scope);
         }
         PlanGuard {
             exchange: Arc::downgrade(self),
             key,
+        }
+    }
+
+    /// Is cancelled when the plan has ended on this engine, well or not.
+    pub fn ended(&self, query: QueryId, plan: u64) -> CancellationToken {
+        match self.scope(PlanKey { query, plan }) {
+            Some(scope) => scope.shared.cancel.clone(),
+            None => {
+                let ended = CancellationToken::new();
+                ended.cancel();
+                ended
+            }
         }
     }
 
@@ -182,6 +208,13 @@ impl Exchange {
         keys.filter(|key| key.query == query).collect()
     }
 
+    /// Takes this engine's part in a plan. A rank that is gone already is missed from then on.
+    fn claim(&self, scope: &PlanScope) {
+        if scope.claim() {
+            self.communicator.reach_all();
+        }
+    }
+
     /// The plan, made if it is new here; `None` if it has ended.
     fn scope(&self, key: PlanKey) -> Option<Arc<PlanScope>> {
         let mut plans = self.plans.lock();
@@ -202,6 +235,7 @@ impl Exchange {
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             wake_sweeper: Arc::clone(&self.wake_sweeper),
+            room_within: self.room_within,
         });
         plans.open.insert(key, Arc::clone(&scope));
         drop(plans);

@@ -38,10 +38,7 @@ impl InProcessCommunicator {
         let others = self.ranks.iter().enumerate();
         for (_, other) in others.filter(|(rank, _)| *rank != self.rank) {
             if let Some(inbox) = other.inbox.get().and_then(Weak::upgrade) {
-                let fault =
-                    Fault::new(ErrorCode::EngineLost, format!("engine {} ended", self.rank))
-                        .on_engine(u32::try_from(self.rank).unwrap_or(u32::MAX));
-                inbox.lost(self.rank, fault);
+                inbox.lost(self.rank, ended(self.rank));
             }
         }
     }
@@ -67,6 +64,11 @@ impl InProcessCommunicator {
             }),
         }
     }
+}
+
+fn ended(rank: usize) -> Fault {
+    Fault::new(ErrorCode::EngineLost, format!("engine {rank} ended"))
+        .on_engine(u32::try_from(rank).unwrap_or(u32::MAX))
 }
 
 impl fmt::Debug for InProcessCommunicator {
@@ -97,6 +99,16 @@ impl Communicator for InProcessCommunicator {
     async fn send(&self, to: usize, frame: Frame) -> Result<u64, CollectivesError> {
         self.pass(to, frame)?;
         Ok(0)
+    }
+
+    fn reach_all(&self) {
+        let inbox = self.ranks[self.rank].inbox.get().and_then(Weak::upgrade);
+        let Some(inbox) = inbox else { return };
+        for (rank, other) in self.ranks.iter().enumerate() {
+            if rank != self.rank && other.gone.load(Ordering::Acquire) {
+                inbox.lost(rank, ended(rank));
+            }
+        }
     }
 
     fn post(&self, to: usize, frame: Frame) -> Result<(), CollectivesError> {

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -21,8 +22,9 @@ const ROWS_MAX: usize = 16;
 /// Small messages that wait for the wire, per rank. More of them means that the rank does not
 /// read at all.
 const SIGNALS_MAX: usize = 65_536;
-/// How long a rank may take to listen: it may be starting.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long a rank may take to listen. One that is starting listens within 50 ms; one that does
+/// not by then has ended, and whoever waits for it is to know within 2 s.
+const CONNECT_WITHIN: Duration = Duration::from_millis(1500);
 const CONNECT_EVERY: Duration = Duration::from_millis(20);
 /// How long one message may take to be taken by the other side.
 pub(crate) const WRITE_WITHIN: Duration = Duration::from_secs(30);
@@ -38,6 +40,8 @@ pub(crate) type Pieces = Vec<Buffer>;
 #[derive(Debug)]
 struct Signals {
     queue: Mutex<VecDeque<Pieces>>,
+    /// Whether a connection is wanted though there is nothing to write.
+    reach: AtomicBool,
     added: Notify,
 }
 
@@ -69,6 +73,7 @@ impl Link {
         let (sender, rows) = mpsc::channel(ROWS_MAX);
         let signals = Arc::new(Signals {
             queue: Mutex::default(),
+            reach: AtomicBool::new(false),
             added: Notify::new(),
         });
         let link = Self {
@@ -97,6 +102,12 @@ impl Link {
             seconds: (CONNECT_WITHIN + WRITE_WITHIN).as_secs(),
             queued: ROWS_MAX,
         })
+    }
+
+    /// Connects if there is no connection, so that the rank's end is noticed from now on.
+    pub(crate) fn reach(&self) {
+        self.signals.reach.store(true, Ordering::Release);
+        self.signals.added.notify_one();
     }
 
     /// Queues a small message.
@@ -143,8 +154,9 @@ impl LinkWriter {
         }
     }
 
-    /// The next message, small ones first. Meanwhile the connection is watched: the other side
-    /// never writes on it, so anything to read is its end.
+    /// The next message, small ones first; an empty one if only a connection is wanted. Meanwhile
+    /// the connection is watched: the other side never writes on it, so anything to read is its
+    /// end.
     async fn wait(
         &mut self,
         connection: &mut Option<(OwnedReadHalf, OwnedWriteHalf)>,
@@ -152,6 +164,9 @@ impl LinkWriter {
         loop {
             if let Some(pieces) = self.signals.queue.lock().pop_front() {
                 return Some(pieces);
+            }
+            if self.signals.reach.swap(false, Ordering::AcqRel) && connection.is_none() {
+                return Some(Pieces::new());
             }
             let mut byte = [0];
             let ended = async {
@@ -180,7 +195,7 @@ impl LinkWriter {
             match self.try_connect().await {
                 Ok(connection) => return Ok(connection),
                 Err(source) if begun.elapsed() >= CONNECT_WITHIN => {
-                    return Err(self.error("connect to", source));
+                    return Err(self.error("connect within 1.5 s to", source));
                 }
                 Err(_) => tokio::time::sleep(CONNECT_EVERY).await,
             }

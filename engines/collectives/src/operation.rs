@@ -124,7 +124,7 @@ impl Operation {
     }
 
     /// Sends rows to a partition of a rank, waiting while it has no room. Returns the bytes they
-    /// take, or `None` if nobody wants them. The wait ends with the plan at the latest.
+    /// take, or `None` if nobody wants them. The wait ends with the plan, or at its own deadline.
     pub async fn send(
         &self,
         to: usize,
@@ -173,8 +173,19 @@ impl Operation {
                 }
                 return Ok(permit);
             }
-            since.get_or_insert_with(Instant::now);
-            changed.await;
+            let since = *since.get_or_insert_with(Instant::now);
+            let within = self.state.shared.room_within;
+            let left = within.saturating_sub(since.elapsed());
+            if tokio::time::timeout(left, changed).await.is_err() {
+                return Err(CollectivesError::NoRoom {
+                    bytes,
+                    partition,
+                    peer: to,
+                    index: self.state.id.index,
+                    query: self.state.id.query.short(),
+                    seconds: within.as_secs_f64(),
+                });
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,6 +46,8 @@ pub(crate) struct ScopeShared {
     pub(crate) cancel: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) wake_sweeper: Arc<Notify>,
+    /// How long a sender waits for room.
+    pub(crate) room_within: Duration,
 }
 
 /// A plan and its operations.
@@ -68,8 +70,9 @@ impl PlanScope {
         })
     }
 
-    pub(crate) fn claim(&self) {
-        self.claimed.store(true, Ordering::Release);
+    /// Notes that this engine has its part of the plan. Returns whether that is new.
+    pub(crate) fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::AcqRel)
     }
 
     pub(crate) fn is_claimed(&self) -> bool {

@@ -45,11 +45,13 @@ pub struct SocketCommunicator {
     links: Vec<Option<Link>>,
     inbox: Arc<OnceLock<Weak<dyn Inbox>>>,
     tasks: Vec<AbortOnDropHandle<()>>,
+    /// The socket file it listens on.
+    file: Option<(u64, i64, i64)>,
 }
 
 impl SocketCommunicator {
-    /// Listens, on the current tokio runtime. Other ranks are connected to when the first message
-    /// for them comes.
+    /// Listens, on the current tokio runtime. Other ranks are connected to when a plan begins or
+    /// the first message for them comes.
     pub fn start(options: SocketOptions) -> Result<Arc<Self>, CollectivesError> {
         let path = socket_path(&options.directory, options.rank);
         let listener =
@@ -57,6 +59,7 @@ impl SocketCommunicator {
                 path: path.clone(),
                 source: Arc::new(source),
             })?;
+        let file = file_id(&path);
         let inbox: Arc<OnceLock<Weak<dyn Inbox>>> = Arc::default();
         let on_lost = on_lost(Arc::clone(&inbox));
         let greeting = Greeting {
@@ -84,6 +87,7 @@ impl SocketCommunicator {
             links,
             inbox,
             tasks,
+            file,
         }))
     }
 
@@ -96,10 +100,20 @@ impl SocketCommunicator {
     }
 }
 
+/// Tells one file at a path from the next, which may have its number.
+fn file_id(path: &Path) -> Option<(u64, i64, i64)> {
+    let file = fs::symlink_metadata(path).ok()?;
+    Some((file.ino(), file.mtime(), file.mtime_nsec()))
+}
+
 impl Drop for SocketCommunicator {
     fn drop(&mut self) {
         self.tasks.clear();
         let path = socket_path(&self.options.directory, self.options.rank);
+        // A later exchange of the same size may have put its own there.
+        if file_id(&path) != self.file {
+            return;
+        }
         if let Err(error) = fs::remove_file(&path) {
             tracing::debug!(path = %path.display(), %error, "remove socket");
         }
@@ -125,6 +139,10 @@ impl Communicator for SocketCommunicator {
         let (pieces, bytes) = pieces(frame)?;
         link.send(pieces).await?;
         Ok(bytes)
+    }
+
+    fn reach_all(&self) {
+        self.links.iter().flatten().for_each(Link::reach);
     }
 
     fn post(&self, to: usize, frame: Frame) -> Result<(), CollectivesError> {

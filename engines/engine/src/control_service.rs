@@ -62,7 +62,9 @@ impl engine_server::Engine for Control {
             let directory = settings.get("session.directory").to_string();
             let catalog = request.catalog.unwrap_or_default();
             let tables = SessionTables::new(catalog, directory.clone());
-            let head = engine.head_session(QueryId::random(), &settings, &tables)?;
+            let head = engine
+                .head_session(QueryId::random(), &settings, &tables, 0)
+                .await?;
             let state = head.context.state();
             describe::describe(&state, &request.sql, &request.values, &tables, &directory).await
         });
@@ -73,7 +75,11 @@ impl engine_server::Engine for Control {
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {
         let request = request.into_inner();
         let id = query_id(&request.query_id)?;
-        let cancel = self.engine.queries().announce(id)?;
+        let rank = self.engine.rank();
+        let of_this = |fault: Fault| fault.on_engine(rank).of_query(id.to_string());
+        // Should the controller go away meanwhile, this call is dropped, and the query forgotten.
+        let announced = self.engine.queries().announce(id)?;
+        let cancel = announced.cancel().clone();
         let engine = Arc::clone(&self.engine);
         let planned = self.engine.on_queries(async move {
             tokio::select! {
@@ -82,27 +88,13 @@ impl engine_server::Engine for Control {
                 planned = head_query::plan(&engine, id, request, cancel.clone()) => planned,
             }
         });
-        let query = match planned.await {
-            Ok(query) => query,
-            Err(fault) => {
-                self.engine.queries().forget(id);
-                return Err(fault
-                    .on_engine(self.engine.rank())
-                    .of_query(id.to_string())
-                    .into());
-            }
-        };
+        let query = planned.await.map_err(of_this)?;
         let engines = match query.engines() {
-            1 => vec![self.engine.rank()],
+            1 => vec![rank],
             _ => Vec::new(),
         };
-        match self.engine.queries().keep(id, Box::new(query)) {
-            None => Ok(Response::new(StartReply { engines })),
-            Some(ended) => {
-                drop(ended);
-                Err(Fault::new(ErrorCode::Cancelled, "the query was cancelled").into())
-            }
-        }
+        announced.keep(Box::new(query)).map_err(of_this)?;
+        Ok(Response::new(StartReply { engines }))
     }
 
     async fn cancel_query(
@@ -129,5 +121,52 @@ impl engine_server::Engine for Control {
         Ok(Response::new(ReadSpansReply {
             spans: self.engine.spans().read(query),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_engine::TestEngine;
+    use bireme_protocol::proto::Span;
+    use engine_server::Engine as _;
+    use std::task::Poll;
+
+    #[tokio::test]
+    async fn a_start_whose_caller_goes_away_leaves_nothing() {
+        let test = TestEngine::new("dropped-start");
+        let control = Control::new(Arc::clone(&test.engine));
+        let id = QueryId::random();
+        let mut start = control.start(Request::new(StartRequest {
+            query_id: id.to_string(),
+            sql: "SELECT 1".to_string(),
+            ..StartRequest::default()
+        }));
+        std::future::poll_fn(|context| {
+            assert!(start.as_mut().poll(context).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(test.engine.queries().ids(), [id]);
+        drop(start);
+        assert!(test.engine.queries().ids().is_empty());
+    }
+
+    #[tokio::test]
+    async fn no_query_id_means_the_spans_of_all() {
+        let test = TestEngine::new("all-spans");
+        let (one, other) = (QueryId::random(), QueryId::random());
+        for query in [one, other] {
+            test.engine.spans().push(Span {
+                query_id: query.to_string(),
+                ..Span::default()
+            });
+        }
+        let control = Control::new(Arc::clone(&test.engine));
+        for (query_id, found) in [(String::new(), 2), (one.to_string(), 1)] {
+            let request = Request::new(ReadSpansRequest { query_id });
+            let reply = control.read_spans(request).await.unwrap();
+            assert_eq!(reply.into_inner().spans.len(), found);
+        }
     }
 }

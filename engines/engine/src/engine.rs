@@ -1,46 +1,43 @@
 //! The engine itself: what it holds between queries, and how its parts are wired at start.
 
-use crate::channels::PeerChannels;
+use crate::cluster_view::ClusterView;
 use crate::control_service::Control;
+use crate::ends::Ends;
 use crate::error::EngineError;
 use crate::fault_from::fault_from;
 use crate::flight_service::Rows;
+use crate::housekeeping;
 use crate::live_plans::LivePlans;
 use crate::membership;
 use crate::queries::Queries;
 use crate::session_tables::SessionTables;
 use crate::spans::SpanRing;
+use crate::task_sessions::TaskSessions;
+use crate::timed_spill::TimedSpill;
 use arrow_flight::flight_service_server::FlightServiceServer;
-use async_trait::async_trait;
-use bireme_collectives::{Exchange, InProcessCommunicator, SocketCommunicator, SocketOptions};
+use bireme_collectives::Exchange;
 use bireme_frames::{Budget, SpillDirectory};
-use bireme_operators::{
-    EngineTopology, QueryOptions, WorkerSessions, configure_session, query_runtime,
-};
+use bireme_operators::{EngineTopology, QueryOptions, configure_session, query_runtime};
+use bireme_protocol::proto::Topology;
 use bireme_protocol::proto::engine_server::EngineServer;
-use bireme_protocol::proto::{QueryEnded, Topology};
 use bireme_protocol::{Address, ErrorCode, Fault, QueryId, address};
 use bireme_settings::{Home, Settings};
 use datafusion::error::Result as QueryResult;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::cache::cache_manager::CacheManagerConfig;
+use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion_distributed::{
-    ChannelResolver, DistributedExt, Worker, WorkerPlanRewriteEvent,
-    WorkerPlanRewriteEventResponse, WorkerQueryContext, WorkerSessionBuilder,
-};
-use parking_lot::RwLock;
+use datafusion_distributed::{ChannelResolver, DistributedExt, Worker};
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use url::Url;
 
-/// Ends of queries waiting to be reported.
-const ENDED_AHEAD: usize = 1024;
 /// Stack of each thread: planning recurses with the depth of a statement. Only what is used is paid.
 const STACK_BYTES: usize = 8 << 20;
 /// Threads of the control runtime: answers, never queries.
@@ -66,22 +63,12 @@ pub(crate) struct Engine {
     budget: Arc<Budget>,
     spill: SpillDirectory,
     runtime_env: Arc<RuntimeEnv>,
-    membership: RwLock<Member>,
-    channels: Arc<PeerChannels>,
+    cluster: ClusterView,
     live: LivePlans,
-    spans: SpanRing,
+    spans: Arc<SpanRing>,
     queries: Queries,
-    ended_tx: mpsc::Sender<QueryEnded>,
+    ends: Ends,
     query_runtime: Handle,
-}
-
-/// The engines there are, and this one's way to exchange rows with them.
-#[derive(Clone)]
-struct Member {
-    urls: Vec<Url>,
-    exchange: Arc<Exchange>,
-    /// Whether the controller has told the engines there are.
-    is_joined: bool,
 }
 
 /// A session that plans one query for all engines.
@@ -105,18 +92,17 @@ pub fn run(options: EngineOptions, stop: &CancellationToken) -> Result<(), Engin
         runtime("control", CONTROL_THREADS).map_err(failed("make the control runtime"))?;
     let threads = query_threads(&options);
     let queries = runtime("query", threads).map_err(failed("make the query runtime"))?;
-    let (ended_tx, ended_rx) = mpsc::channel(ENDED_AHEAD);
     let refused = |fault: Fault| EngineError::Refused {
         rank,
         fault: Box::new(fault),
     };
     let engine = {
         let _on_queries = queries.enter();
-        Engine::new(options, ended_tx, queries.handle().clone()).map_err(refused)?
+        Engine::new(options, queries.handle().clone()).map_err(refused)?
     };
     let data_server = serve_data(&engine, &queries, stop.clone()).map_err(refused)?;
     control
-        .block_on(serve_control(Arc::clone(&engine), ended_rx, stop.clone()))
+        .block_on(serve_control(Arc::clone(&engine), stop.clone()))
         .map_err(refused)?;
     data_server.abort();
     // Queries that still run end with their runtime; nothing of theirs outlives the process.
@@ -147,12 +133,10 @@ fn serve_data(
     queries: &Runtime,
     stop: CancellationToken,
 ) -> Result<tokio::task::JoinHandle<()>, Fault> {
-    let sessions = EngineSessions {
-        engine: Arc::downgrade(engine),
-    };
-    let worker = Worker::from_session_builder(sessions)
+    let worker = Worker::from_session_builder(TaskSessions::new(engine))
         .with_runtime_env(Arc::clone(&engine.runtime_env))
         .with_version(bireme_protocol::build_id());
+    queries.spawn(bireme_operators::release_ended_tasks(worker.clone()));
     let _on_queries = queries.enter();
     let listener = engine.address.data_plane().listen()?;
     let server = Server::builder()
@@ -167,11 +151,7 @@ fn serve_data(
     }))
 }
 
-async fn serve_control(
-    engine: Arc<Engine>,
-    ended: mpsc::Receiver<QueryEnded>,
-    stop: CancellationToken,
-) -> Result<(), Fault> {
+async fn serve_control(engine: Arc<Engine>, stop: CancellationToken) -> Result<(), Fault> {
     let listener = engine.address.listen()?;
     let service = EngineServer::new(Control::new(Arc::clone(&engine)))
         .max_decoding_message_size(address::MESSAGE_BYTES_MAX);
@@ -181,62 +161,59 @@ async fn serve_control(
             UnixListenerStream::new(listener),
             stop.clone().cancelled_owned(),
         );
-    let (served, ()) = tokio::join!(
+    let (served, (), member) = tokio::join!(
         async {
             let served = server.await;
             stop.cancel();
             served
         },
-        membership::keep(engine, ended, stop.clone()),
+        housekeeping::keep(Arc::clone(&engine), stop.clone()),
+        membership::keep(engine, stop.clone()),
     );
-    served.map_err(|error| Fault::internal("serve the control plane").with_sources(&error))
+    served.map_err(|error| Fault::internal("serve the control plane").with_sources(&error))?;
+    member
 }
 
 impl Engine {
-    fn new(
-        options: EngineOptions,
-        ended_tx: mpsc::Sender<QueryEnded>,
-        query_runtime: Handle,
-    ) -> Result<Arc<Self>, Fault> {
+    /// An engine that knows no other yet and serves nobody.
+    ///
+    /// # Errors
+    /// Its spill directory cannot be used.
+    pub(crate) fn new(options: EngineOptions, query_runtime: Handle) -> Result<Arc<Self>, Fault> {
         let settings = &options.settings;
-        let engines = u64::from(options.engines.max(1));
-        let host_limit = settings.bytes("memory.host_limit") / engines;
+        let engines = usize::try_from(options.engines).unwrap_or(1);
         let budget = Budget::new(
-            usize::try_from(host_limit).unwrap_or(usize::MAX),
+            host_share(settings, engines),
             settings.bytes("memory.disk_limit"),
         );
-        let spill_root = match settings.get("memory.spill_dir") {
-            "" => options.home.spill(),
-            directory => directory.into(),
-        };
-        let spill = SpillDirectory::open(
-            spill_root.join(format!("engine-{}", options.rank)),
-            Arc::clone(&budget),
-        )
-        .map_err(|error| Fault::new(ErrorCode::Unavailable, error.to_string()))?;
+        let spill = SpillDirectory::open(spill_path(&options), Arc::clone(&budget))
+            .map_err(|error| Fault::new(ErrorCode::Unavailable, error.to_string()))?;
         let runtime_env = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::clone(&budget) as _)
             .with_disk_manager_builder(spill.disk_manager())
+            // A folder is listed anew by every query: its files may have changed.
+            .with_cache_manager(CacheManagerConfig::default().with_list_files_cache_limit(0))
             .build_arc()
             .map_err(|error| Fault::internal(format!("make a query environment: {error}")))?;
         let address = Address::unix(options.home.engine_socket(options.rank));
-        let alone = Member {
-            urls: vec![peer_url(&address)?],
-            exchange: exchange_alone(&spill)?,
-            is_joined: false,
-        };
+        let cluster = ClusterView::alone(
+            options.rank,
+            &address,
+            options.home.sockets(),
+            spill.clone(),
+            query_runtime.clone(),
+        )?;
         Ok(Arc::new(Self {
             options,
             address,
             budget,
             spill,
             runtime_env,
-            membership: RwLock::new(alone),
-            channels: Arc::default(),
+            cluster,
             live: LivePlans::default(),
-            spans: SpanRing::default(),
+            spans: Arc::default(),
             queries: Queries::default(),
-            ended_tx,
+            ends: Ends::default(),
             query_runtime,
         }))
     }
@@ -281,9 +258,45 @@ impl Engine {
         &self.queries
     }
 
+    /// How the latest of them ended.
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    /// The engines there are.
+    pub(crate) fn cluster(&self) -> &ClusterView {
+        &self.cluster
+    }
+
+    /// Takes the engines there are now, and this one's share of the memory for all.
+    pub(crate) fn set_topology(&self, topology: &Topology) {
+        self.cluster.set(topology);
+        if let Some(engines) = self.cluster.size() {
+            let share = host_share(&self.options.settings, engines);
+            self.budget.set_host_limit(share);
+        }
+    }
+
     /// Its way to exchange rows with the others.
     pub(crate) fn exchange(&self) -> Arc<Exchange> {
-        Arc::clone(&self.membership.read().exchange)
+        self.cluster.exchange()
+    }
+
+    /// What the operators of a query run in: the engine's own, with their spilling on the timeline.
+    ///
+    /// # Errors
+    /// The query library refuses the spill directory.
+    pub(crate) fn runtime_env(&self, query: QueryId) -> QueryResult<Arc<RuntimeEnv>> {
+        let spill = TimedSpill::new(query, self.spill.clone(), Arc::clone(&self.spans));
+        let disk = DiskManagerBuilder::default().with_temp_file_factory(Arc::new(spill));
+        let mut runtime_env = RuntimeEnv::clone(&self.runtime_env);
+        runtime_env.disk_manager = Arc::new(disk.build()?);
+        Ok(Arc::new(runtime_env))
+    }
+
+    /// The runtime of queries.
+    pub(crate) fn query_runtime(&self) -> &Handle {
+        &self.query_runtime
     }
 
     /// Runs a future on the query runtime, so that control threads stay free.
@@ -303,80 +316,24 @@ impl Engine {
     /// Ends whatever part of a query runs here.
     pub(crate) fn cancel(&self, id: QueryId, fault: Fault) {
         self.queries.cancel(id, &fault);
-        self.exchange().abort_query(id, fault);
-    }
-
-    /// Reports the end of a query to the controller.
-    pub(crate) async fn report_end(&self, ended: QueryEnded) {
-        if self.ended_tx.send(ended).await.is_err() {
-            tracing::debug!("a query ended after the engine");
+        for exchange in self.cluster.exchanges() {
+            exchange.abort_query(id, fault.clone());
         }
-    }
-
-    /// Reports the end of a query from where nothing can be awaited.
-    pub(crate) fn report_end_now(&self, ended: QueryEnded) {
-        if let Err(error) = self.ended_tx.try_send(ended) {
-            // The controller learns it from the next heartbeat, which no longer lists the query.
-            tracing::warn!(%error, "the end of a query is not reported at once");
-        }
-    }
-
-    /// Takes the engines there are now.
-    pub(crate) fn set_topology(&self, topology: &Topology) {
-        let mut engines = topology.engines.clone();
-        engines.sort_by_key(|engine| engine.rank);
-        let urls: Result<Vec<Url>, Fault> = engines
-            .iter()
-            .map(|engine| peer_url(&engine.address.parse()?))
-            .collect();
-        let is_whole = engines
-            .iter()
-            .enumerate()
-            .all(|(index, engine)| usize::try_from(engine.rank) == Ok(index));
-        let holds_self = engines.iter().any(|engine| engine.rank == self.rank());
-        match urls {
-            Ok(urls) if is_whole && holds_self => self.join(urls),
-            // An engine is missing or this one is leaving: the last whole topology stays, and
-            // queries that need the missing engine fail with its name.
-            Ok(_) => tracing::debug!(
-                version = topology.version,
-                "an incomplete topology is ignored"
-            ),
-            Err(fault) => tracing::error!(%fault, "a topology cannot be read"),
-        }
-    }
-
-    fn join(&self, urls: Vec<Url>) {
-        let mut member = self.membership.write();
-        self.channels.clear();
-        if !member.is_joined || member.urls.len() != urls.len() {
-            let _on_queries = self.query_runtime.enter();
-            match exchange(&self.options, urls.len(), &self.spill) {
-                Ok(exchange) => {
-                    member.exchange = exchange;
-                    member.is_joined = true;
-                }
-                Err(fault) => {
-                    tracing::error!(%fault, "the exchange of a new topology cannot be made");
-                    return;
-                }
-            }
-        }
-        tracing::info!(engines = urls.len(), "topology");
-        member.urls = urls;
     }
 
     /// Makes a session that plans one query for all engines.
     ///
     /// # Errors
-    /// The session's tables cannot be installed.
-    pub(crate) fn head_session(
+    /// The controller does not tell which engines there are, or the session's tables cannot be
+    /// installed.
+    pub(crate) async fn head_session(
         &self,
         query: QueryId,
         settings: &Settings,
         tables: &Arc<SessionTables>,
+        topology: u64,
     ) -> Result<HeadSession, Fault> {
-        let member = self.membership.read().clone();
+        let member = self.cluster.joined(topology).await?;
         let engines = member.urls.len();
         let partitions = usize::try_from(settings.integer("query.partitions")).unwrap_or(4);
         let topology = EngineTopology {
@@ -388,12 +345,16 @@ impl Engine {
             partitions,
             distribute_above_bytes: settings.bytes("query.distribute_above"),
         };
-        let runtime_env = query_runtime(&self.runtime_env, &self.budget, query);
+        let runtime_env = self
+            .runtime_env(query)
+            .map_err(|error| fault_from(&error))?;
+        let runtime_env = query_runtime(&runtime_env, &self.budget, query);
         let builder = SessionStateBuilder::new()
             .with_default_features()
             .with_config(session_config(settings, partitions))
             .with_runtime_env(runtime_env);
-        let channels: Arc<dyn ChannelResolver + Send + Sync> = Arc::clone(&self.channels) as _;
+        let channels: Arc<dyn ChannelResolver + Send + Sync> =
+            Arc::clone(self.cluster.channels()) as _;
         let builder = builder.with_distributed_channel_resolver(channels);
         let builder = configure_session(builder, topology, Arc::clone(&member.exchange), options)
             .map_err(|error| fault_from(&error))?;
@@ -423,60 +384,74 @@ fn session_config(settings: &Settings, partitions: usize) -> SessionConfig {
     config
 }
 
-fn exchange(
-    options: &EngineOptions,
-    size: usize,
-    spill: &SpillDirectory,
-) -> Result<Arc<Exchange>, Fault> {
-    let communicator = SocketCommunicator::start(SocketOptions {
-        // One directory per size: an exchange that ends takes its socket along, not its successor's.
-        directory: options.home.sockets().join(format!("exchange-{size}")),
-        rank: usize::try_from(options.rank).unwrap_or(0),
-        size,
-    })
-    .map_err(|error| Fault::new(ErrorCode::Unavailable, error.to_string()))?;
-    Ok(Exchange::start(communicator, spill.clone()))
+/// One engine's part of the memory all engines of this machine may use.
+fn host_share(settings: &Settings, engines: usize) -> usize {
+    let all = usize::try_from(settings.bytes("memory.host_limit")).unwrap_or(usize::MAX);
+    all / engines.max(1)
 }
 
-/// The exchange of an engine that knows no other yet.
-fn exchange_alone(spill: &SpillDirectory) -> Result<Arc<Exchange>, Fault> {
-    let alone = InProcessCommunicator::cluster(1).into_iter().next();
-    let alone = alone.ok_or_else(|| Fault::internal("make an exchange of one engine"))?;
-    Ok(Exchange::start(alone, spill.clone()))
+/// Where this engine spills. Clusters that share `memory.spill_dir` each have a folder in it.
+fn spill_path(options: &EngineOptions) -> PathBuf {
+    let root = match options.settings.get("memory.spill_dir") {
+        "" => options.home.spill(),
+        shared => Path::new(shared).join(folder_of(options.home.root())),
+    };
+    root.join(format!("engine-{}", options.rank))
 }
 
-fn peer_url(address: &Address) -> Result<Url, Fault> {
-    let data = address.data_plane();
-    Url::parse(&data.to_string())
-        .map_err(|error| Fault::internal(format!("read {data} as a URL: {error}")))
+/// The same for the same home at every start, so that what a killed engine left is found.
+fn folder_of(home: &Path) -> String {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(home);
+    format!("cluster-{hash:016x}")
 }
 
-/// Sessions of the tasks other heads run here: the exchange is the one of the moment.
-struct EngineSessions {
-    engine: Weak<Engine>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_engine::{TestEngine, directory};
+    use bireme_protocol::proto::EngineAddress;
+    use bireme_settings::Source;
 
-#[async_trait]
-impl WorkerSessionBuilder for EngineSessions {
-    async fn build_session_state(&self, context: WorkerQueryContext) -> QueryResult<SessionState> {
-        let engine = self.engine.upgrade().ok_or_else(|| {
-            datafusion::error::DataFusionError::Execution("the engine is shutting down".to_string())
-        })?;
-        let query = bireme_operators::query_of(&context.headers);
-        let sessions = WorkerSessions::new(engine.exchange());
-        let state = sessions.build_session_state(context).await?;
-        let Some(query) = query else {
-            return Ok(state);
+    #[tokio::test]
+    async fn engines_that_come_take_their_share_of_the_memory() {
+        let test = TestEngine::new("memory-share");
+        let engine = |rank: u32| EngineAddress {
+            rank,
+            address: Address::unix(test.engine.home().engine_socket(rank)).to_string(),
         };
-        let follower = Arc::downgrade(&engine);
-        let follow = move |event: WorkerPlanRewriteEvent<'_>| {
-            if let Some(engine) = follower.upgrade() {
-                engine.live.follow(query, &event.plan, false);
-            }
-            Ok(WorkerPlanRewriteEventResponse::new(event.plan))
+        let all = test.engine.budget().host_limit();
+        for engines in [4, 2, 1] {
+            test.engine.set_topology(&Topology {
+                version: 1,
+                engines: (0..engines).map(engine).collect(),
+                wanted: engines,
+                lost: Vec::new(),
+            });
+            let share = test.engine.budget().host_limit();
+            assert_eq!(share, all / engines as usize);
+        }
+    }
+
+    #[test]
+    fn clusters_that_share_a_spill_directory_have_folders_of_their_own() {
+        let path = |name: &str| {
+            let directory = directory(name);
+            let mut settings = Settings::default();
+            settings
+                .set("memory.spill_dir", "/scratch", Source::File)
+                .unwrap();
+            let path = spill_path(&EngineOptions {
+                home: Home::at(&directory).unwrap(),
+                settings,
+                rank: 3,
+                engines: 4,
+            });
+            std::fs::remove_dir_all(directory).unwrap();
+            path
         };
-        Ok(SessionStateBuilder::new_from_existing(state)
-            .with_distributed_worker_plan_rewrite_handler(follow)
-            .build())
+        let one = path("spills-one");
+        assert!(one.starts_with("/scratch") && one.ends_with("engine-3"));
+        assert_ne!(one, path("spills-other"));
+        assert_eq!(one, path("spills-one"));
     }
 }

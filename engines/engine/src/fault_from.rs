@@ -1,9 +1,13 @@
 //! Turns errors of the query library into faults: the kind, one line, the place in the statement
 //! and what to do.
 
+use bireme_collectives::fault_of;
 use bireme_protocol::{ErrorCode, Fault, Position};
 use datafusion::common::{Diagnostic, SchemaError, Span};
 use datafusion::error::DataFusionError;
+use std::error::Error;
+use std::io;
+use tonic::{Code, Status};
 
 /// Most candidates a hint names.
 const CANDIDATES_SHOWN: usize = 8;
@@ -12,7 +16,7 @@ const SIMILARITY_MIN: f64 = 0.66;
 
 /// What a planning or execution error means to a user.
 pub(crate) fn fault_from(error: &DataFusionError) -> Fault {
-    if let Some(fault) = carried(error) {
+    if let Some(fault) = carried(error).or_else(|| broken_connection(error)) {
         return fault;
     }
     let mut fault = kind_and_message(error);
@@ -39,21 +43,64 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// A fault that travelled inside an error of the library.
+/// A fault that travelled inside an error of the library, or what a crate below says in its own
+/// words.
 fn carried(error: &DataFusionError) -> Option<Fault> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(fault) = error.downcast_ref::<Fault>() {
-            return Some(fault.clone());
+    let fault = fault_of(error);
+    // Where nothing of ours is inside, the message is the library's, whole.
+    (fault.message != error.strip_backtrace()).then_some(fault)
+}
+
+/// A connection that broke under the query. Whoever knows the engines finds out whether one ended.
+fn broken_connection(error: &DataFusionError) -> Option<Fault> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(source) = next {
+        if let Some(status) = source.downcast_ref::<Status>() {
+            return Some(of_status(status));
         }
-        if let Some(DataFusionError::External(inner)) = error.downcast_ref::<DataFusionError>()
-            && let Some(fault) = inner.downcast_ref::<Fault>()
-        {
-            return Some(fault.clone());
+        let broke = source.is::<tonic::transport::Error>()
+            || source
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| is_of_connection(error.kind()));
+        if broke {
+            return Some(broken(&error.strip_backtrace()));
         }
-        next = error.source();
+        next = source.source();
     }
     None
+}
+
+/// Another engine's answer in place of rows.
+fn of_status(status: &Status) -> Fault {
+    // What has a source was made here, when nothing more could be read.
+    let broke = status.source().is_some()
+        || matches!(
+            status.code(),
+            Code::Unavailable | Code::Unknown | Code::Cancelled
+        );
+    match broke && status.details().is_empty() {
+        true => broken(status.message()),
+        false => Fault::from(status.clone()),
+    }
+}
+
+fn is_of_connection(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::BrokenPipe
+    )
+}
+
+fn broken(what: &str) -> Fault {
+    Fault::new(
+        ErrorCode::Unavailable,
+        format!("a connection of the query broke: {}", first_line(what)),
+    )
+    .with_hint("run it again; `bireme cluster status` shows whether an engine ended")
 }
 
 fn kind_and_message(error: &DataFusionError) -> Fault {
@@ -81,14 +128,10 @@ fn kind_and_message(error: &DataFusionError) -> Fault {
             Some(first) => fault_from(first),
             None => whole(ErrorCode::ExecutionError),
         },
-        DataFusionError::IoError(io) if io.kind() == std::io::ErrorKind::StorageFull => {
-            whole(ErrorCode::DiskFull)
-        }
         DataFusionError::ArrowError(arrow, _) => {
-            Fault::new(ErrorCode::ExecutionError, first_line(&arrow.to_string()))
+            Fault::new(fault_of(error).code, first_line(&arrow.to_string()))
         }
-        DataFusionError::Internal(_) => whole(ErrorCode::Internal),
-        _ => whole(ErrorCode::ExecutionError),
+        _ => whole(fault_of(error).code),
     }
 }
 
@@ -233,6 +276,7 @@ fn lower_first(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bireme_frames::FramesError;
 
     #[test]
     fn a_parse_error_keeps_its_place() {
@@ -252,6 +296,62 @@ mod tests {
         let fault = Fault::new(ErrorCode::EngineLost, "engine 1 ended").on_engine(1);
         let error = DataFusionError::External(Box::new(fault.clone())).context("shuffle");
         assert_eq!(fault_from(&error), fault);
+    }
+
+    #[test]
+    fn a_broken_connection_is_no_fault_of_the_query() {
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let mut cut_off = Status::internal("h2 protocol error");
+        cut_off.set_source(std::sync::Arc::new(reset()));
+        let errors: [Box<dyn Error + Send + Sync>; 4] = [
+            Box::new(cut_off),
+            Box::new(Status::unavailable("tcp connect error")),
+            Box::new(Status::cancelled("operation was canceled")),
+            Box::new(reset()),
+        ];
+        for error in errors {
+            let error = DataFusionError::External(error).context("read rows");
+            let fault = fault_from(&error);
+            assert_eq!(fault.code, ErrorCode::Unavailable, "{error}");
+        }
+    }
+
+    #[test]
+    fn what_another_engine_answered_is_no_broken_connection() {
+        let lost = Fault::new(ErrorCode::EngineLost, "engine 1 ended");
+        let error = DataFusionError::External(Box::new(Status::from(lost.clone())));
+        assert_eq!(fault_from(&error), lost);
+        let error = DataFusionError::External(Box::new(Status::internal("encode rows")));
+        assert_eq!(fault_from(&error).code, ErrorCode::Internal);
+    }
+
+    #[test]
+    fn a_full_disk_is_one_however_it_is_said() {
+        let limit = || FramesError::DiskLimit {
+            requested: "2.0 MiB".to_string(),
+            used: "9.0 MiB".to_string(),
+            limit: "10.0 MiB".to_string(),
+        };
+        let errors = [
+            DataFusionError::from(limit()),
+            DataFusionError::IoError(limit().into()),
+            DataFusionError::IoError(io::Error::from(io::ErrorKind::StorageFull)),
+        ];
+        for error in errors {
+            assert_eq!(fault_from(&error).code, ErrorCode::DiskFull, "{error}");
+        }
+    }
+
+    #[test]
+    fn other_errors_stay_the_library_s_own() {
+        let error = DataFusionError::Execution("divide by zero".to_string());
+        let fault = fault_from(&error);
+        assert_eq!(fault.code, ErrorCode::ExecutionError);
+        assert!(fault.message.ends_with("divide by zero"), "{fault}");
+        let missing = DataFusionError::IoError(io::Error::from(io::ErrorKind::NotFound));
+        assert_eq!(fault_from(&missing).code, ErrorCode::ExecutionError);
+        let refused = DataFusionError::ResourcesExhausted("reserve 2.0 GiB".to_string());
+        assert_eq!(fault_from(&refused).code, ErrorCode::OutOfMemory);
     }
 
     #[test]

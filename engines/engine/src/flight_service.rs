@@ -6,7 +6,6 @@
 use crate::engine::Engine;
 use crate::head_query::HeadQuery;
 use arrow_flight::encode::FlightDataEncoderBuilder;
-use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
@@ -120,34 +119,29 @@ fn not_served(call: &str) -> Status {
 /// Runs a query as a stream of messages. Dropping the stream ends the query.
 fn rows_of(query: HeadQuery) -> BoxStream<'static, Result<FlightData, Status>> {
     let (batch_tx, batch_rx) = mpsc::channel(BATCHES_AHEAD);
-    let (summary_tx, summary_rx) = oneshot::channel();
+    let (outcome_tx, outcome_rx) = oneshot::channel();
     let schema = query.schema();
     #[expect(
         clippy::disallowed_methods,
         reason = "the stream owns the task: dropping it aborts the query"
     )]
     let running = AbortOnDropHandle::new(tokio::spawn(async move {
-        if let Some(summary) = query.run(batch_tx).await {
-            // A client that is gone needs no summary.
-            let _ = summary_tx.send(summary);
-        }
+        let outcome = query.run(batch_tx).await;
+        // A client that is gone needs no answer.
+        let _ = outcome_tx.send(outcome);
     }));
-    let batches = ReceiverStream::new(batch_rx)
-        .map_err(|status: Status| FlightError::Tonic(Box::new(status)));
     let rows = FlightDataEncoderBuilder::new()
         .with_schema(schema)
-        .build(batches)
-        .map_err(|error| match error {
-            FlightError::Tonic(status) => *status,
-            other => Status::internal(format!("encode rows: {other}")),
-        });
-    let summary = futures::stream::once(summary_rx).filter_map(|summary| async move {
-        let summary = summary.ok()?;
-        Some(Ok(
-            FlightData::new().with_app_metadata(summary.encode_to_vec())
-        ))
+        .build(ReceiverStream::new(batch_rx).map(Ok))
+        .map_err(|error| Status::internal(format!("encode rows: {error}")));
+    // It comes after the rows, and beside their channel, which may be full.
+    let outcome = futures::stream::once(outcome_rx).filter_map(|outcome| async move {
+        Some(match outcome.ok()? {
+            Ok(summary) => Ok(FlightData::new().with_app_metadata(summary.encode_to_vec())),
+            Err(fault) => Err(Status::from(fault)),
+        })
     });
-    rows.chain(summary)
+    rows.chain(outcome)
         .map(move |message| {
             // Moves the task into the stream: both end together.
             let _ = &running;

@@ -11,6 +11,7 @@ use crate::queries::Cancel;
 use crate::session_tables::SessionTables;
 use crate::table_files;
 use bireme_collectives::Exchange;
+use bireme_operators::with_stop_points;
 use bireme_protocol::proto::{
     Delivery, QueryEnded, QueryProgress, QueryState, ResultSummary, StartRequest, StatementMode,
 };
@@ -18,9 +19,10 @@ use bireme_protocol::{ErrorCode, Fault, QueryId};
 use bireme_settings::{Settings, Source};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionContext;
 use datafusion_distributed::{
     DistributedExec, DistributedMetricsFormat, rewrite_distributed_plan_with_metrics,
 };
@@ -28,7 +30,7 @@ use futures::StreamExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tonic::Status;
+use tokio_util::task::AbortOnDropHandle;
 
 /// How long metrics of other engines may take to arrive after the last row.
 const METRICS_WITHIN: Duration = Duration::from_secs(2);
@@ -39,7 +41,8 @@ pub(crate) struct HeadQuery {
     engine: Arc<Engine>,
     exchange: Arc<Exchange>,
     plan: Arc<dyn ExecutionPlan>,
-    context: Arc<TaskContext>,
+    /// Kept for tables that are made while the query runs, those of `information_schema`.
+    session: SessionContext,
     mode: StatementMode,
     delivery: Delivery,
     engines: usize,
@@ -64,7 +67,9 @@ pub(crate) async fn plan(
     let directory = settings.get("session.directory").to_string();
     let catalog = request.catalog.clone().unwrap_or_default();
     let tables = SessionTables::new(catalog, directory.clone());
-    let head = engine.head_session(id, &settings, &tables)?;
+    let head = engine
+        .head_session(id, &settings, &tables, request.topology_version)
+        .await?;
     let state = head.context.state();
     let logical = planner::plan(&state, &request.sql, &request.values, &tables).await?;
     let logical = prepare(logical, &directory, request.limit)?;
@@ -75,12 +80,17 @@ pub(crate) async fn plan(
         millis => Duration::from_millis(millis),
     };
     let is_distributed = plan.downcast_ref::<DistributedExec>().is_some();
+    // The engines put stop points into what they run themselves.
+    let plan = match is_distributed {
+        true => plan,
+        false => with_stop_points(plan, cancel.token()).map_err(|error| fault_from(&error))?,
+    };
     Ok(HeadQuery {
         id,
         engine: Arc::clone(engine),
         exchange: head.exchange,
         plan,
-        context: head.context.task_ctx(),
+        session: head.context,
         mode: request.mode(),
         delivery: request.delivery.unwrap_or_default(),
         engines: if is_distributed { head.engines } else { 1 },
@@ -138,13 +148,46 @@ impl HeadQuery {
     }
 
     /// Runs the query into a channel. A client that goes away, a cancel and the deadline end it at
-    /// any moment.
+    /// any moment; a client that takes nothing delays its end by nothing.
+    ///
+    /// # Errors
+    /// The root cause, also when the query was cancelled or ran too long.
     pub(crate) async fn run(
         mut self,
-        rows: mpsc::Sender<Result<RecordBatch, Status>>,
-    ) -> Option<ResultSummary> {
+        rows: mpsc::Sender<RecordBatch>,
+    ) -> Result<ResultSummary, Fault> {
         let cancel = self.cancel.clone();
-        let deadline = self.deadline;
+        let watcher = self.watch(rows.clone());
+        let ended = tokio::select! {
+            biased;
+            fault = cancel.cancelled() => Err(fault),
+            ended = self.execute(&rows) => ended,
+        };
+        drop(watcher);
+        // What stopped because the query was ended knows less than who ended it.
+        let ended = ended.map_err(|fault| cancel.reason().unwrap_or(fault));
+        match ended {
+            Ok(summary) => {
+                self.report(QueryState::Succeeded, None);
+                Ok(summary)
+            }
+            Err(fault) => {
+                let fault = self.root_cause(fault);
+                self.exchange.abort_query(self.id, fault.clone());
+                let state = match fault.code {
+                    ErrorCode::Cancelled => QueryState::Cancelled,
+                    _ => QueryState::Failed,
+                };
+                self.report(state, Some(fault.clone()));
+                Err(fault)
+            }
+        }
+    }
+
+    /// Cancels the query when its client has gone or its time is up. A task of its own: the query's
+    /// may be inside a long poll, which looks at the cancel only.
+    fn watch(&self, rows: mpsc::Sender<RecordBatch>) -> AbortOnDropHandle<()> {
+        let (cancel, deadline) = (self.cancel.clone(), self.deadline);
         let timed_out = async move {
             match deadline {
                 Some((at, timeout)) => {
@@ -154,35 +197,17 @@ impl HeadQuery {
                 None => std::future::pending().await,
             }
         };
-        let ended = tokio::select! {
-            biased;
-            fault = cancel.cancelled() => Err(fault),
-            () = rows.closed() => Err(Fault::new(ErrorCode::Cancelled, "the client went away")),
-            timeout = timed_out => Err(Fault::new(
-                ErrorCode::TimedOut,
-                format!("the query ran longer than its timeout of {timeout:?}"),
-            )
-            .with_hint("--timeout or the setting query.timeout gives it longer")),
-            ended = self.execute(&rows) => ended,
-        };
-        match ended {
-            Ok(summary) => {
-                self.end(QueryState::Succeeded, None).await;
-                Some(summary)
-            }
-            Err(fault) => {
-                let fault = self.root_cause(fault);
-                self.exchange.abort_query(self.id, fault.clone());
-                let state = match fault.code {
-                    ErrorCode::Cancelled => QueryState::Cancelled,
-                    _ => QueryState::Failed,
-                };
-                // Told before the report: the client learns first. A gone client needs no answer.
-                let _ = rows.send(Err(fault.clone().into())).await;
-                self.end(state, Some(fault)).await;
-                None
-            }
-        }
+        AbortOnDropHandle::new(self.engine.query_runtime().spawn(async move {
+            let fault = tokio::select! {
+                () = rows.closed() => Fault::new(ErrorCode::Cancelled, "the client went away"),
+                timeout = timed_out => Fault::new(
+                    ErrorCode::TimedOut,
+                    format!("the query ran longer than its timeout of {timeout:?}"),
+                )
+                .with_hint("--timeout or the setting query.timeout gives it longer"),
+            };
+            cancel.cancel(fault);
+        }))
     }
 
     /// An engine that failed first knows more than the ones that noticed.
@@ -194,14 +219,11 @@ impl HeadQuery {
         known.unwrap_or(fault).of_query(self.id.to_string())
     }
 
-    async fn execute(
-        &self,
-        rows: &mpsc::Sender<Result<RecordBatch, Status>>,
-    ) -> Result<ResultSummary, Fault> {
+    async fn execute(&self, rows: &mpsc::Sender<RecordBatch>) -> Result<ResultSummary, Fault> {
         if self.mode == StatementMode::Explain {
             return self.explain();
         }
-        let stream = execute_stream(Arc::clone(&self.plan), Arc::clone(&self.context));
+        let stream = execute_stream(Arc::clone(&self.plan), self.session.task_ctx());
         self.engine.live().follow(self.id, &self.plan, true);
         let stream = stream.map_err(|error| fault_from(&error))?;
         let mut summary = match (self.mode, self.delivery) {
@@ -269,25 +291,15 @@ impl HeadQuery {
         self.report(QueryState::Cancelled, Some(fault));
     }
 
-    async fn end(&mut self, state: QueryState, fault: Option<Fault>) {
-        let ended = self.ended(state, fault);
-        self.engine.report_end(ended).await;
-    }
-
     fn report(&mut self, state: QueryState, fault: Option<Fault>) {
-        let ended = self.ended(state, fault);
-        self.engine.report_end_now(ended);
-    }
-
-    fn ended(&mut self, state: QueryState, fault: Option<Fault>) -> QueryEnded {
         self.has_ended = true;
         self.engine.queries().forget(self.id);
-        QueryEnded {
+        self.engine.ends().push(QueryEnded {
             query_id: self.id.to_string(),
             state: state.into(),
             progress: Some(self.progress()),
             fault_json: fault.map(|fault| fault.to_json()).unwrap_or_default(),
-        }
+        });
     }
 }
 
@@ -307,7 +319,7 @@ fn to_json(tree: &bireme_protocol::PlanTree) -> Result<String, Fault> {
 
 async fn send_all(
     mut stream: SendableRecordBatchStream,
-    rows: &mpsc::Sender<Result<RecordBatch, Status>>,
+    rows: &mpsc::Sender<RecordBatch>,
 ) -> Result<ResultSummary, Fault> {
     let mut summary = ResultSummary::default();
     while let Some(batch) = stream.next().await {
@@ -322,7 +334,7 @@ async fn send_all(
 async fn send_preview(
     mut stream: SendableRecordBatchStream,
     delivery: Delivery,
-    rows: &mpsc::Sender<Result<RecordBatch, Status>>,
+    rows: &mpsc::Sender<RecordBatch>,
 ) -> Result<ResultSummary, Fault> {
     let mut preview = Preview::new(stream.schema(), delivery.head, delivery.tail);
     let copy_failed = |error| Fault::internal(format!("copy rows of a preview: {error}"));
@@ -344,10 +356,104 @@ async fn send_preview(
     })
 }
 
-async fn send(
-    rows: &mpsc::Sender<Result<RecordBatch, Status>>,
-    batch: RecordBatch,
-) -> Result<(), Fault> {
-    let sent = rows.send(Ok(batch)).await;
+async fn send(rows: &mpsc::Sender<RecordBatch>, batch: RecordBatch) -> Result<(), Fault> {
+    let sent = rows.send(batch).await;
     sent.map_err(|_| Fault::new(ErrorCode::Cancelled, "the client went away"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_engine::TestEngine;
+
+    const MANY_ROWS: &str = "SELECT * FROM range(10000000)";
+
+    async fn planned(
+        test: &TestEngine,
+        sql: &str,
+        cancel: &Cancel,
+        timeout: Duration,
+    ) -> HeadQuery {
+        let id = QueryId::random();
+        let request = StartRequest {
+            query_id: id.to_string(),
+            sql: sql.to_string(),
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap(),
+            ..StartRequest::default()
+        };
+        plan(&test.engine, id, request, cancel.clone())
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_query_ends_though_its_client_takes_nothing() {
+        let test = TestEngine::new("stalled-client");
+        let hour = Duration::from_secs(3600);
+        for (timeout, state) in [
+            (hour, QueryState::Cancelled),
+            (Duration::from_millis(200), QueryState::Failed),
+        ] {
+            let cancel = Cancel::default();
+            let query = planned(&test, MANY_ROWS, &cancel, timeout).await;
+            let held = Arc::downgrade(&query.plan);
+            let (batch_tx, batch_rx) = mpsc::channel(1);
+            let stall = async {
+                while batch_rx.is_empty() && !batch_rx.is_closed() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                if timeout == hour {
+                    cancel.cancel(Fault::new(ErrorCode::Cancelled, "enough"));
+                }
+            };
+            let both = async { tokio::join!(query.run(batch_tx), stall) };
+            let (outcome, ()) = tokio::time::timeout(Duration::from_secs(30), both)
+                .await
+                .unwrap();
+            assert!(outcome.is_err());
+            let mut told = 0;
+            let ends = std::iter::from_fn(|| test.engine.ends().untold(&mut told));
+            assert_eq!(ends.last().map(|ended| ended.state()), Some(state));
+            let freed = async {
+                while held.strong_count() > 0 {
+                    test.engine.live().release_ended(test.engine.spans());
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), freed)
+                .await
+                .expect("the plan is freed");
+        }
+    }
+
+    /// Hours of work in one poll each: no row passes the filter, or billions of one group do.
+    const ENDLESS: [&str; 3] = [
+        "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.value * b.value % 7 = 8",
+        "SELECT count(*) FROM range(1000000) a, range(1000000) b",
+        "SELECT count(*) FROM range(1000000) a JOIN range(1000000) b \
+         ON a.value % 2 = b.value % 2 AND a.value + b.value < 0",
+    ];
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_join_without_end_can_be_ended_and_others_run_beside_it() {
+        let test = TestEngine::new("endless-joins");
+        let hour = Duration::from_secs(3600);
+        for sql in ENDLESS {
+            let cancel = Cancel::default();
+            let query = planned(&test, sql, &cancel, hour).await;
+            let (rows, _taken) = mpsc::channel(1);
+            let running =
+                AbortOnDropHandle::new(test.engine.query_runtime().spawn(query.run(rows)));
+            let beside = planned(&test, "SELECT 1", &Cancel::default(), hour).await;
+            let (rows, _taken) = mpsc::channel(1);
+            let beside = test.engine.query_runtime().spawn(beside.run(rows));
+            let beside = tokio::time::timeout(Duration::from_secs(10), beside).await;
+            assert!(beside.unwrap().unwrap().is_ok(), "{sql}");
+            assert!(!running.is_finished(), "{sql}");
+            cancel.cancel(Fault::new(ErrorCode::Cancelled, "enough"));
+            let ended = tokio::time::timeout(Duration::from_secs(10), running).await;
+            let fault = ended.unwrap().unwrap().unwrap_err();
+            assert_eq!(fault.message, "enough", "{sql}");
+        }
+    }
 }

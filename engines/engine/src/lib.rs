@@ -6,14 +6,19 @@
 //! memory live in the crates below; who may run what is the controller's decision.
 
 mod channels;
+mod cluster_view;
 mod control_service;
 mod delivery;
 mod describe;
+mod ends;
 mod engine;
 mod error;
 mod fault_from;
 mod flight_service;
 mod head_query;
+mod housekeeping;
+#[cfg(test)]
+mod listed_functions;
 mod live_plans;
 mod membership;
 mod names;
@@ -23,6 +28,10 @@ mod queries;
 mod session_tables;
 mod spans;
 mod table_files;
+mod task_sessions;
+#[cfg(test)]
+mod test_engine;
+mod timed_spill;
 mod values;
 
 pub use engine::{EngineOptions, run};

@@ -10,6 +10,7 @@ use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricValue;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -147,6 +148,7 @@ fn file_bytes(files: &FileScanConfig) -> u64 {
 
 fn statistics_bytes(node: &Arc<dyn ExecutionPlan>) -> u64 {
     let bytes = |statistics: Arc<Statistics>| statistics.total_byte_size.get_value().copied();
-    let known = node.partition_statistics(None).ok().and_then(bytes);
+    let statistics = StatisticsContext::new().compute(node.as_ref(), &StatisticsArgs::new());
+    let known = statistics.ok().and_then(bytes);
     known.unwrap_or(0) as u64
 }

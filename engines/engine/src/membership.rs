@@ -5,8 +5,8 @@ use crate::engine::Engine;
 use bireme_protocol::proto::controller_client::ControllerClient;
 use bireme_protocol::proto::engine_command::Command;
 use bireme_protocol::proto::engine_report::Report;
-use bireme_protocol::proto::{EngineReport, Heartbeat, QueryEnded, Register, RunningQuery};
-use bireme_protocol::{Address, Fault, build_id, process};
+use bireme_protocol::proto::{EngineReport, Heartbeat, Register, RunningQuery};
+use bireme_protocol::{Address, ErrorCode, Fault, build_id, process};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -24,19 +24,24 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 const ORPHANED_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Keeps the engine a member until it is told to leave.
-pub(crate) async fn keep(
-    engine: Arc<Engine>,
-    mut ended: mpsc::Receiver<QueryEnded>,
-    stop: CancellationToken,
-) {
+///
+/// # Errors
+/// The controller refuses this build.
+pub(crate) async fn keep(engine: Arc<Engine>, stop: CancellationToken) -> Result<(), Fault> {
     let mut wait = RETRY_FIRST;
     let mut last_contact = Instant::now();
     while !stop.is_cancelled() && last_contact.elapsed() < ORPHANED_MAX {
         match attach(&engine).await {
             Ok((reports, commands)) => {
                 wait = RETRY_FIRST;
-                serve(&engine, reports, commands, &mut ended, &stop).await;
+                serve(&engine, reports, commands, &stop).await;
                 last_contact = Instant::now();
+            }
+            // Another build is started in this one's place, not by waiting.
+            Err(fault) if fault.code == ErrorCode::BuildMismatch => {
+                tracing::error!(%fault, "refused by the controller");
+                stop.cancel();
+                return Err(fault);
             }
             Err(fault) => tracing::debug!(%fault, "the controller does not answer yet"),
         }
@@ -47,6 +52,7 @@ pub(crate) async fn keep(
         wait = (wait * 2).min(RETRY_MAX);
     }
     stop.cancel();
+    Ok(())
 }
 
 type Reports = mpsc::Sender<EngineReport>;
@@ -78,9 +84,10 @@ async fn serve(
     engine: &Arc<Engine>,
     reports: Reports,
     mut commands: Streaming<bireme_protocol::proto::EngineCommand>,
-    ended: &mut mpsc::Receiver<QueryEnded>,
     stop: &CancellationToken,
 ) {
+    // All ends once more: the last connection may have broken with some under way.
+    let mut told = 0;
     let mut ticks = tokio::time::interval(engine.settings().duration("engine.heartbeat_interval"));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -89,7 +96,7 @@ async fn serve(
             command = commands.message() => match command {
                 Ok(Some(command)) => {
                     if let Some(command) = command.command {
-                        obey(engine, command, stop);
+                        obey(engine, command);
                     }
                     continue;
                 }
@@ -99,13 +106,8 @@ async fn serve(
                     return;
                 }
             },
-            Some(query) = ended.recv() => Report::QueryEnded(query),
-            _ = ticks.tick() => {
-                engine.queries().expire(Instant::now());
-                let heartbeat = Report::Heartbeat(heartbeat(engine));
-                engine.live().release_ended(engine.spans());
-                heartbeat
-            }
+            ended = engine.ends().next(&mut told) => Report::QueryEnded(ended),
+            _ = ticks.tick() => Report::Heartbeat(heartbeat(engine)),
         };
         let sent = reports.send(EngineReport {
             report: Some(report),
@@ -153,16 +155,10 @@ fn heartbeat(engine: &Arc<Engine>) -> Heartbeat {
     }
 }
 
-fn obey(engine: &Arc<Engine>, command: Command, stop: &CancellationToken) {
-    match command {
-        Command::Registered(registered) => {
-            tracing::info!(cluster = %registered.cluster_id, "registered");
-        }
-        Command::Topology(topology) => engine.set_topology(&topology),
-        Command::Cancel(cancel) => match cancel.query_id.parse() {
-            Ok(id) => engine.cancel(id, Fault::from_json(&cancel.fault_json)),
-            Err(error) => tracing::warn!(id = %cancel.query_id, %error, "cancel of no query"),
-        },
-        Command::Shutdown(_) => stop.cancel(),
+fn obey(engine: &Arc<Engine>, command: Command) {
+    if let Command::Topology(topology) = command {
+        engine.set_topology(&topology);
+    } else if let Command::Registered(registered) = command {
+        tracing::info!(cluster = %registered.cluster_id, "registered");
     }
 }

@@ -31,6 +31,20 @@ impl Cancel {
     /// Waits for the reason.
     pub(crate) async fn cancelled(&self) -> Fault {
         self.token.cancelled().await;
+        self.fault()
+    }
+
+    /// Is cancelled with the query.
+    pub(crate) fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    /// The reason, if the query has been ended.
+    pub(crate) fn reason(&self) -> Option<Fault> {
+        self.token.is_cancelled().then(|| self.fault())
+    }
+
+    fn fault(&self) -> Fault {
         let fault = self.fault.get().cloned();
         fault.unwrap_or_else(|| Fault::new(ErrorCode::Cancelled, "the query was cancelled"))
     }
@@ -48,12 +62,54 @@ pub(crate) struct Queries {
     entries: Mutex<HashMap<QueryId, Entry>>,
 }
 
+/// A query under planning. It is forgotten with this, unless it is kept: its planning failed, or
+/// whoever asked for it went away.
+pub(crate) struct Announced<'a> {
+    queries: &'a Queries,
+    id: QueryId,
+    cancel: Cancel,
+    is_kept: bool,
+}
+
+impl Announced<'_> {
+    /// What ends it from outside.
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Keeps the planned query until its client comes.
+    ///
+    /// # Errors
+    /// It was ended meanwhile, for this reason.
+    pub(crate) fn keep(mut self, query: Box<HeadQuery>) -> Result<(), Fault> {
+        match self.queries.keep(self.id, query) {
+            None => {
+                self.is_kept = true;
+                Ok(())
+            }
+            Some(refused) => {
+                let fault = self.cancel.fault();
+                refused.abandon(fault.clone());
+                Err(fault)
+            }
+        }
+    }
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.queries.forget(self.id);
+        }
+    }
+}
+
 impl Queries {
     /// Announces a query before it is planned, so that it can be cancelled meanwhile.
     ///
     /// # Errors
     /// The id is taken, or too many queries are held.
-    pub(crate) fn announce(&self, id: QueryId) -> Result<Cancel, Fault> {
+    pub(crate) fn announce(&self, id: QueryId) -> Result<Announced<'_>, Fault> {
         let mut entries = self.entries.lock();
         if entries.len() >= QUERIES_MAX {
             return Err(Fault::new(
@@ -74,18 +130,23 @@ impl Queries {
             since: Instant::now(),
         };
         entries.insert(id, entry);
-        Ok(cancel)
+        Ok(Announced {
+            queries: self,
+            id,
+            cancel,
+            is_kept: false,
+        })
     }
 
-    /// Keeps a planned query until its client comes. Gives it back if it was ended meanwhile.
-    pub(crate) fn keep(&self, id: QueryId, query: Box<HeadQuery>) -> Option<Box<HeadQuery>> {
+    /// Gives the query back if it was ended meanwhile: nobody would end it a second time.
+    fn keep(&self, id: QueryId, query: Box<HeadQuery>) -> Option<Box<HeadQuery>> {
         match self.entries.lock().get_mut(&id) {
-            Some(entry) => {
+            Some(entry) if entry.cancel.reason().is_none() => {
                 entry.planned = Some(query);
                 entry.since = Instant::now();
                 None
             }
-            None => Some(query),
+            _ => Some(query),
         }
     }
 
@@ -150,5 +211,66 @@ impl Queries {
         for id in expired {
             self.cancel(id, &fault);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head_query;
+    use crate::test_engine::TestEngine;
+    use bireme_protocol::proto::{QueryState, StartRequest};
+
+    async fn planned(test: &TestEngine, id: QueryId, cancel: &Cancel) -> Box<HeadQuery> {
+        let request = StartRequest {
+            query_id: id.to_string(),
+            sql: "SELECT 1".to_string(),
+            ..StartRequest::default()
+        };
+        let query = head_query::plan(&test.engine, id, request, cancel.clone()).await;
+        Box::new(query.unwrap())
+    }
+
+    #[test]
+    fn a_query_whose_planning_is_given_up_is_forgotten() {
+        let queries = Queries::default();
+        let id = QueryId::random();
+        let announced = queries.announce(id).unwrap();
+        assert_eq!(queries.ids(), [id]);
+        assert!(queries.announce(id).is_err(), "the id is taken");
+        drop(announced);
+        assert!(queries.ids().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_kept_query_stays_until_it_expires() {
+        let test = TestEngine::new("kept");
+        let queries = test.engine.queries();
+        let id = QueryId::random();
+        let announced = queries.announce(id).unwrap();
+        let query = planned(&test, id, announced.cancel()).await;
+        announced.keep(query).unwrap();
+        queries.expire(Instant::now());
+        assert_eq!(queries.ids(), [id]);
+        queries.expire(Instant::now() + FETCH_WITHIN + Duration::from_secs(1));
+        assert!(queries.ids().is_empty());
+        let ended = test.engine.ends().untold(&mut 0).unwrap();
+        assert_eq!(ended.query_id, id.to_string());
+        assert_eq!(ended.state(), QueryState::Cancelled);
+    }
+
+    #[tokio::test]
+    async fn a_query_cancelled_while_it_was_planned_is_not_kept() {
+        let test = TestEngine::new("not-kept");
+        let queries = test.engine.queries();
+        let id = QueryId::random();
+        let announced = queries.announce(id).unwrap();
+        let query = planned(&test, id, announced.cancel()).await;
+        let fault = Fault::new(ErrorCode::Cancelled, "enough");
+        queries.cancel(id, &fault);
+        assert_eq!(announced.keep(query), Err(fault));
+        assert!(queries.ids().is_empty());
+        let ended = test.engine.ends().untold(&mut 0).unwrap();
+        assert_eq!(ended.state(), QueryState::Cancelled);
     }
 }

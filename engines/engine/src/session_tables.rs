@@ -14,8 +14,10 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{ObjectNamePart, visit_relations_mut};
 use parking_lot::RwLock;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Views over views over views: more than this is a circle.
@@ -122,16 +124,20 @@ impl SessionTables {
         self.enter(entry)?;
         let made = match entry.kind() {
             EntryKind::ExternalTable => {
-                let directory = match entry.directory.as_str() {
-                    "" => &self.directory,
-                    directory => directory,
-                };
-                external_table(&state, statement, directory).await
+                external_table(&state, statement, self.directory_of(entry)).await
             }
             _ => self.view(&state, statement, entry).await,
         };
         self.under_way.write().pop();
         made
+    }
+
+    /// Where relative paths of a definition begin, wherever the session is by now.
+    fn directory_of<'a>(&'a self, entry: &'a CatalogEntry) -> &'a str {
+        match entry.directory.as_str() {
+            "" => &self.directory,
+            directory => directory,
+        }
     }
 
     fn enter(&self, entry: &CatalogEntry) -> Result<()> {
@@ -150,9 +156,10 @@ impl SessionTables {
     async fn view(
         &self,
         state: &SessionState,
-        statement: Statement,
+        mut statement: Statement,
         entry: &CatalogEntry,
     ) -> Result<Arc<dyn TableProvider>> {
+        self.locate_files(&mut statement, self.directory_of(entry));
         let planned = Box::pin(crate::planner::plan_statement(state, statement, self)).await;
         match planned {
             Ok(LogicalPlan::Ddl(DdlStatement::CreateView(view))) => Ok(Arc::new(ViewTable::new(
@@ -172,6 +179,22 @@ impl SessionTables {
                 ))
             }
         }
+    }
+
+    /// Makes the relative paths a statement reads absolute.
+    fn locate_files(&self, statement: &mut Statement, directory: &str) {
+        let Statement::Statement(inner) = statement else {
+            return;
+        };
+        let _: ControlFlow<()> = visit_relations_mut(inner.as_mut(), |relation| {
+            if let [ObjectNamePart::Identifier(name)] = relation.0.as_mut_slice()
+                && table_files::is_path(&name.value)
+                && matches!(self.entry(&name.value), Ok(None))
+            {
+                name.value = table_files::absolute(&name.value, directory);
+            }
+            ControlFlow::Continue(())
+        });
     }
 }
 
@@ -260,5 +283,52 @@ impl SchemaProvider for SessionTables {
 
     fn table_exist(&self, name: &str) -> bool {
         matches!(self.entry(name), Ok(Some(_))) || table_files::is_path(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner;
+    use crate::test_engine::TestEngine;
+    use bireme_protocol::QueryId;
+    use datafusion::physical_plan::collect;
+
+    #[tokio::test]
+    async fn a_view_reads_its_files_from_where_it_was_defined() {
+        let test = TestEngine::new("view-directory");
+        let home = test.engine.home().root().to_path_buf();
+        for (folder, rows) in [("here", "n\n1\n2\n"), ("there", "n\n3\n")] {
+            std::fs::create_dir(home.join(folder)).unwrap();
+            std::fs::write(home.join(folder).join("numbers.csv"), rows).unwrap();
+        }
+        let text = |folder: &str| home.join(folder).to_string_lossy().into_owned();
+        let view = CatalogEntry {
+            name: "v".to_string(),
+            kind: EntryKind::View.into(),
+            sql: "CREATE VIEW v AS SELECT * FROM 'numbers.csv'".to_string(),
+            directory: text("here"),
+            ..CatalogEntry::default()
+        };
+        let catalog = Catalog {
+            entries: vec![view],
+            ..Catalog::default()
+        };
+        let tables = SessionTables::new(catalog, text("there"));
+        let settings = test.engine.settings();
+        let session = test
+            .engine
+            .head_session(QueryId::random(), settings, &tables, 0)
+            .await
+            .unwrap();
+        let state = session.context.state();
+        for (table, rows) in [("v", 2), ("'numbers.csv'", 1)] {
+            let sql = format!("SELECT * FROM {table}");
+            let plan = planner::plan(&state, &sql, &[], &tables).await.unwrap();
+            let plan = state.create_physical_plan(&plan).await.unwrap();
+            let batches = collect(plan, session.context.task_ctx()).await.unwrap();
+            let read: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+            assert_eq!(read, rows, "{sql}");
+        }
     }
 }

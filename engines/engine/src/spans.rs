@@ -1,4 +1,6 @@
-//! The timeline of one engine: scan, compute, shuffle, copy and spill, in a bounded ring.
+//! The timeline of one engine: scan, compute, shuffle, copy and spill, in a bounded ring. A span is
+//! made only of times that were measured. Nodes measure when each partition ran; spilling is
+//! measured by `timed_spill`, since a node says how much it spilled and not when.
 
 use bireme_protocol::QueryId;
 use bireme_protocol::proto::Span;
@@ -24,7 +26,6 @@ struct PartitionWork {
     end_us: Option<u64>,
     rows: u64,
     bytes: u64,
-    spilled: u64,
 }
 
 impl SpanRing {
@@ -40,13 +41,16 @@ impl SpanRing {
     pub(crate) fn record_plan(&self, query: QueryId, root: &Arc<dyn ExecutionPlan>) {
         let mut found = Vec::new();
         collect(query, root, &mut found);
+        found.into_iter().for_each(|span| self.push(span));
+    }
+
+    /// Adds a span; the oldest makes room.
+    pub(crate) fn push(&self, span: Span) {
         let mut spans = self.spans.lock();
-        for span in found {
-            if spans.len() == SPANS_MAX {
-                spans.pop_front();
-            }
-            spans.push_back(span);
+        if spans.len() == SPANS_MAX {
+            spans.pop_front();
         }
+        spans.push_back(span);
     }
 }
 
@@ -71,7 +75,6 @@ fn collect(query: QueryId, node: &Arc<dyn ExecutionPlan>, spans: &mut Vec<Span>)
                 work.end_us = at.value().map(|at| micros(at.timestamp_micros()))
             }
             MetricValue::OutputRows(rows) => work.rows = rows.value() as u64,
-            MetricValue::SpilledBytes(bytes) => work.spilled = bytes.value() as u64,
             MetricValue::Count { name, count }
                 if name == "bytes_scanned" || name == "bytes_sent" =>
             {
@@ -81,6 +84,7 @@ fn collect(query: QueryId, node: &Arc<dyn ExecutionPlan>, spans: &mut Vec<Span>)
         }
     }
     for (partition, work) in partitions {
+        // The sending side of a shuffle counts bytes, and has no times.
         let (Some(start_us), Some(end_us)) = (work.start_us, work.end_us) else {
             continue;
         };
@@ -88,19 +92,15 @@ fn collect(query: QueryId, node: &Arc<dyn ExecutionPlan>, spans: &mut Vec<Span>)
             Some(partition) => format!("{} [{partition}]", node.name()),
             None => node.name().to_string(),
         };
-        let span = |kind: &str, bytes: u64| Span {
+        spans.push(Span {
             query_id: query.to_string(),
-            kind: kind.to_string(),
-            name: name.clone(),
+            kind: kind(node.as_ref()).to_string(),
+            name,
             start_us,
             duration_us: end_us.saturating_sub(start_us),
             rows: work.rows,
-            bytes,
-        };
-        spans.push(span(kind(node.as_ref()), work.bytes));
-        if work.spilled > 0 {
-            spans.push(span("spill", work.spilled));
-        }
+            bytes: work.bytes,
+        });
     }
     for child in node.children() {
         collect(query, child, spans);
@@ -110,4 +110,61 @@ fn collect(query: QueryId, node: &Arc<dyn ExecutionPlan>, spans: &mut Vec<Span>)
 /// Before the epoch there was no query.
 fn micros(timestamp: i64) -> u64 {
     u64::try_from(timestamp).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bireme_collectives::OperationId;
+    use bireme_operators::{CollectiveExec, Routing};
+    use datafusion::arrow::datatypes::Schema;
+    use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+    use datafusion::physical_plan::collect as run;
+    use datafusion::physical_plan::empty::EmptyExec;
+    use datafusion::prelude::SessionContext;
+
+    #[test]
+    fn a_nodes_kind_is_what_it_does() {
+        let leaf: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
+        let merge = CoalescePartitionsExec::new(Arc::clone(&leaf));
+        let id = OperationId {
+            query: QueryId::random(),
+            plan: 1,
+            index: 0,
+        };
+        let gather = CollectiveExec::new(id, Routing::Gather, 2, Arc::clone(&leaf));
+        assert_eq!(kind(leaf.as_ref()), "scan");
+        assert_eq!(kind(&merge), "compute");
+        assert_eq!(kind(&gather), "shuffle");
+    }
+
+    #[test]
+    fn the_oldest_spans_make_room() {
+        let ring = SpanRing::default();
+        for number in 0..SPANS_MAX as u64 + 2 {
+            ring.push(Span {
+                start_us: number,
+                ..Span::default()
+            });
+        }
+        let spans = ring.read(None);
+        assert_eq!(spans.len(), SPANS_MAX);
+        assert_eq!(spans.first().map(|span| span.start_us), Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_ran_leaves_the_spans_of_its_query() {
+        let context = SessionContext::new();
+        let sql = "SELECT value % 3, count(*) FROM range(1000) GROUP BY 1";
+        let plan = context.sql(sql).await.unwrap();
+        let plan = plan.create_physical_plan().await.unwrap();
+        run(Arc::clone(&plan), context.task_ctx()).await.unwrap();
+        let (ring, query) = (SpanRing::default(), QueryId::random());
+        ring.record_plan(query, &plan);
+        let spans = ring.read(Some(query));
+        assert!(spans.iter().any(|span| span.kind == "compute"), "{spans:?}");
+        assert!(spans.iter().all(|span| span.start_us > 0), "{spans:?}");
+        assert_eq!(ring.read(None), spans);
+        assert!(ring.read(Some(QueryId::random())).is_empty());
+    }
 }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Above this part of the host limit a spillable consumer is held to its share; below it the
 /// first to ask gets, so that one query alone can use the machine.
@@ -26,7 +26,7 @@ const NO_QUERY: &str = "";
 /// What an engine may hold and what it holds.
 #[derive(Debug)]
 pub struct Budget {
-    host_limit: usize,
+    host_limit: AtomicUsize,
     host: Mutex<Host>,
     disk_limit: u64,
     disk_used: AtomicU64,
@@ -67,7 +67,7 @@ impl Budget {
     /// A budget of so many bytes of host memory and of disk.
     pub fn new(host_limit: usize, disk_limit: u64) -> Arc<Self> {
         Arc::new(Self {
-            host_limit,
+            host_limit: AtomicUsize::new(host_limit),
             host: Mutex::default(),
             disk_limit,
             disk_used: AtomicU64::new(0),
@@ -78,7 +78,12 @@ impl Budget {
 
     /// The limit of host memory in bytes.
     pub fn host_limit(&self) -> usize {
-        self.host_limit
+        self.host_limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes the limit of host memory. What is held beyond a lower one stays held.
+    pub fn set_host_limit(&self, bytes: usize) {
+        self.host_limit.store(bytes, Ordering::Relaxed);
     }
 
     /// The limit of disk in bytes.
@@ -164,7 +169,7 @@ impl Budget {
         consumers.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.name.cmp(&b.name)));
         let host_tier = TierSnapshot {
             tier: Tier::Host,
-            limit: self.host_limit as u64,
+            limit: self.host_limit() as u64,
             used: host.used as u64,
             peak: host.peak as u64,
             refused: host.refused,
@@ -173,7 +178,7 @@ impl Budget {
             tiers: vec![host_tier, self.disk_snapshot()],
             queries,
             consumers,
-            overcommitted: host.used.saturating_sub(self.host_limit) as u64,
+            overcommitted: host.used.saturating_sub(self.host_limit()) as u64,
             overcommitted_peak: host.overcommitted_peak as u64,
         }
     }
@@ -208,11 +213,12 @@ impl Budget {
     /// `None` if the request is granted, else the consumer's share when that was what refused it.
     fn refusal(&self, host: &Host, id: usize, additional: usize) -> Option<Refusal> {
         let total = host.used.saturating_add(additional);
-        if total > self.host_limit {
+        let limit = self.host_limit();
+        if total > limit {
             return Some(Refusal::Limit);
         }
         let consumer = host.consumers.get(&id)?;
-        let under_pressure = total > self.host_limit / 100 * PRESSURE_PERCENT;
+        let under_pressure = total > limit / 100 * PRESSURE_PERCENT;
         if !consumer.can_spill || !under_pressure {
             return None;
         }
@@ -222,7 +228,7 @@ impl Budget {
             .iter()
             .filter(|(name, query)| query.used > 0 && **name != consumer.query)
             .count();
-        let query_share = self.host_limit / (others + 1);
+        let query_share = limit / (others + 1);
         let spillers = query.active_spillers + usize::from(consumer.used == 0);
         let share = query_share.saturating_sub(query.unspillable) / spillers.max(1);
         // Whoever asks alone may use all there is: nobody is starved by it.
@@ -265,8 +271,8 @@ impl Budget {
              remain{largest}; raise memory.host_limit, use more engines, or let fewer queries run \
              at once",
             text(additional),
-            text(self.host_limit.saturating_sub(host.used)),
-            text(self.host_limit),
+            text(self.host_limit().saturating_sub(host.used)),
+            text(self.host_limit()),
         ))
     }
 }
@@ -343,7 +349,7 @@ impl fmt::Display for Budget {
             f,
             "budget(host {} of {}, disk {} of {})",
             bytes_text(self.host_used() as u64),
-            bytes_text(self.host_limit as u64),
+            bytes_text(self.host_limit() as u64),
             bytes_text(self.disk_used()),
             bytes_text(self.disk_limit),
         )
@@ -365,7 +371,7 @@ impl MemoryPool for Budget {
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         let id = reservation.consumer().id();
-        self.host.lock().add(id, additional, self.host_limit);
+        self.host.lock().add(id, additional, self.host_limit());
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
@@ -379,7 +385,7 @@ impl MemoryPool for Budget {
         let id = reservation.consumer().id();
         match self.refusal(&host, id, additional) {
             None => {
-                host.add(id, additional, self.host_limit);
+                host.add(id, additional, self.host_limit());
                 Ok(())
             }
             Some(refusal) => {
@@ -394,7 +400,7 @@ impl MemoryPool for Budget {
     }
 
     fn memory_limit(&self) -> MemoryLimit {
-        MemoryLimit::Finite(self.host_limit)
+        MemoryLimit::Finite(self.host_limit())
     }
 }
 

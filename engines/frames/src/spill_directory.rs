@@ -8,7 +8,7 @@ use crate::spill_file::{OperatorFile, SpillTempFile};
 use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::spill_file::{SpillFile, TempFileFactory};
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     next: AtomicU64,
     pub(crate) budget: Arc<Budget>,
     pub(crate) counters: Counters,
+    /// Held while files may be here. It ends with the process, however that ends.
+    _lock: File,
 }
 
 /// The spill directory of an engine. Clones are the same directory.
@@ -61,14 +63,14 @@ pub struct SpillDirectory {
 }
 
 impl SpillDirectory {
-    /// Makes the directory if need be, takes it for this user alone, and removes what an earlier
-    /// engine left in it. No other engine may use the same path.
+    /// Makes the directory if need be, takes it for this user and process alone, and removes what
+    /// an earlier engine left in it.
     pub fn open(
         path: impl Into<PathBuf>,
         budget: Arc<Budget>,
     ) -> std::result::Result<Self, FramesError> {
         let path = path.into();
-        prepare(&path).map_err(|source| FramesError::OpenSpillDirectory {
+        let lock = prepare(&path).map_err(|source| FramesError::OpenSpillDirectory {
             path: path.clone(),
             source,
         })?;
@@ -78,6 +80,7 @@ impl SpillDirectory {
                 next: AtomicU64::new(0),
                 budget,
                 counters: Counters::default(),
+                _lock: lock,
             }),
         })
     }
@@ -132,12 +135,14 @@ impl TempFileFactory for SpillDirectory {
     }
 }
 
-fn prepare(path: &Path) -> io::Result<()> {
+fn prepare(path: &Path) -> io::Result<File> {
     DirBuilder::new()
         .recursive(true)
         .mode(DIRECTORY_MODE)
         .create(path)?;
     fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))?;
+    // Before anything is removed: it may be another engine's.
+    let lock = lock(path)?;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(FILE_PREFIX) {
@@ -147,7 +152,24 @@ fn prepare(path: &Path) -> io::Result<()> {
     // Fails here rather than under the first query in need.
     let probe = path.join(format!("{FILE_PREFIX}probe"));
     create_file(&probe)?;
-    fs::remove_file(probe)
+    fs::remove_file(probe)?;
+    Ok(lock)
+}
+
+fn lock(path: &Path) -> io::Result<File> {
+    let directory = File::open(path)?;
+    match directory.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let reason = "another engine uses it";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, reason));
+        }
+        Err(TryLockError::Error(error)) => {
+            // Some network file systems lock no directories. They are used as they are.
+            tracing::warn!(path = %path.display(), %error, "lock spill directory");
+        }
+    }
+    Ok(directory)
 }
 
 fn create_file(path: &Path) -> io::Result<File> {

@@ -4,13 +4,14 @@
 
 use crate::error::OperatorsError;
 use crate::feed::{self, FeedMetrics};
+use crate::pass_through::only_child;
 use crate::routing::Routing;
 use bireme_collectives::{Exchange, Operation, OperationId, OperationSpec, Receiver};
 use bireme_frames::Placement;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -198,15 +199,10 @@ impl ExecutionPlan for CollectiveExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(input) = children.pop().filter(|_| children.is_empty()) else {
-            return Err(DataFusionError::Internal(format!(
-                "{} has one child",
-                self.name()
-            )));
-        };
+        let input = only_child(self.name(), children)?;
         let routing = self.routing.clone();
         Ok(Arc::new(Self::new(self.id, routing, self.engines, input)))
     }

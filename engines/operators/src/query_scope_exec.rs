@@ -2,18 +2,14 @@
 //! every engine and frees what it holds there.
 
 use crate::error::OperatorsError;
+use crate::pass_through::pass_through_methods;
 use bireme_collectives::{Exchange, PlanGuard};
 use bireme_protocol::QueryId;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
-    ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
 use std::fmt;
 use std::pin::Pin;
@@ -40,6 +36,15 @@ impl QueryScopeExec {
             ran: Arc::default(),
         }
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Self {
+        Self {
+            query: self.query,
+            plan: self.plan,
+            input,
+            ran: Arc::clone(&self.ran),
+        }
+    }
 }
 
 impl DisplayAs for QueryScopeExec {
@@ -49,57 +54,10 @@ impl DisplayAs for QueryScopeExec {
 }
 
 impl ExecutionPlan for QueryScopeExec {
-    fn name(&self) -> &str {
-        "QueryScopeExec"
-    }
+    pass_through_methods!("QueryScopeExec");
 
     fn properties(&self) -> &Arc<PlanProperties> {
         self.input.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match children.pop() {
-            Some(input) if children.is_empty() => Ok(Arc::new(Self {
-                query: self.query,
-                plan: self.plan,
-                input,
-                ran: Arc::clone(&self.ran),
-            })),
-            _ => Err(DataFusionError::Internal(
-                "QueryScopeExec has one child".to_string(),
-            )),
-        }
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        self.replace_children(children, options)
     }
 
     fn execute(

@@ -6,6 +6,7 @@ use crate::distribute_rule::{DistributeRule, PARTITIONS_MIN};
 use crate::file_leaf;
 use crate::session_options;
 use crate::window_rewrite::WindowRewrite;
+use crate::yield_rule::YieldRule;
 use bireme_collectives::Exchange;
 use bireme_protocol::QueryId;
 use datafusion::error::{DataFusionError, Result};
@@ -91,7 +92,7 @@ pub fn configure_session(
 }
 
 /// DataFusion's rules with ours right before dynamic filters are pushed down: those below a
-/// collective are made below it and stay there.
+/// collective are made below it and stay there. Joins give way last.
 fn with_rule(
     builder: &mut SessionStateBuilder,
     rule: DistributeRule,
@@ -104,6 +105,7 @@ fn with_rule(
         .iter()
         .position(|rule| rule.name() == "FilterPushdown(Post)");
     rules.insert(before.unwrap_or(rules.len()), Arc::new(rule));
+    rules.push(Arc::new(YieldRule));
     rules
 }
 

@@ -2,19 +2,25 @@
 //! and the hook that starts the sending sides of a plan when it is set.
 
 use crate::codec::CollectiveCodec;
+use crate::collective_exec::CollectiveExec;
 use crate::session_options::{apply_settings, query_of, query_runtime};
 use crate::start::start_eagerly;
+use crate::stop_points::with_stop_points;
 use async_trait::async_trait;
 use bireme_collectives::Exchange;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, TaskContext};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
 use datafusion_distributed::{
     DistributedExt, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse, WorkerQueryContext,
     WorkerSessionBuilder,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// The `WorkerSessionBuilder` of every engine: for `Worker::from_session_builder`, together with
 /// `Worker::with_runtime_env`.
@@ -66,7 +72,7 @@ impl WorkerSessionBuilder for WorkerSessions {
     }
 }
 
-/// Starts the plan's collectives; the plan itself stays as it is.
+/// Starts the plan's collectives. The plan keeps its shape: metrics are told apart by it.
 fn start(
     event: WorkerPlanRewriteEvent<'_>,
     runtime: &Arc<RuntimeEnv>,
@@ -81,6 +87,29 @@ fn start(
         HashMap::new(),
         Arc::clone(runtime),
     );
-    start_eagerly(&event.plan, &Arc::new(context))?;
-    Ok(WorkerPlanRewriteEventResponse::new(event.plan))
+    let plan = match ended(&event.plan, event.session_config)? {
+        Some(ended) => with_stop_points(event.plan, &ended)?,
+        None => event.plan,
+    };
+    start_eagerly(&plan, &Arc::new(context))?;
+    Ok(WorkerPlanRewriteEventResponse::new(plan))
+}
+
+/// Tells when the plan has ended, if it takes part in collectives.
+fn ended(
+    plan: &Arc<dyn ExecutionPlan>,
+    config: &SessionConfig,
+) -> Result<Option<CancellationToken>> {
+    let exchange = config.get_extension::<Exchange>();
+    let mut ended = None;
+    plan.apply(|node| {
+        let (Some(collective), Some(exchange)) = (node.downcast_ref::<CollectiveExec>(), &exchange)
+        else {
+            return Ok(TreeNodeRecursion::Continue);
+        };
+        let id = collective.id();
+        ended = Some(exchange.ended(id.query, id.plan));
+        Ok(TreeNodeRecursion::Stop)
+    })?;
+    Ok(ended)
 }

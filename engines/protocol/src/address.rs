@@ -4,8 +4,13 @@
 use crate::fault::{ErrorCode, Fault};
 use hyper_util::rt::TokioIo;
 use std::fmt;
+use std::fs::Permissions;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::str::FromStr;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -15,6 +20,8 @@ use tower::service_fn;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest path the kernel accepts for a Unix socket, with its terminating zero.
 const SOCKET_PATH_MAX: usize = 107;
+/// Only its owner may connect to a socket.
+const SOCKET_MODE: u32 = 0o600;
 /// Largest gRPC message we accept on the control plane.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
@@ -41,10 +48,11 @@ impl Address {
         Self::unix(self.path.with_extension("data.sock"))
     }
 
-    /// Binds the socket, readable by its owner only, in place of one nobody listens on.
+    /// Binds the socket, readable by its owner only, in place of one nobody listens on. Call it
+    /// within a runtime.
     ///
     /// # Errors
-    /// The path is too long for a socket, or the directory does not admit it.
+    /// The path is too long for a socket, somebody listens on it, or the directory does not admit it.
     pub fn listen(&self) -> Result<UnixListener, Fault> {
         let length = self.path.as_os_str().len();
         if length > SOCKET_PATH_MAX {
@@ -56,13 +64,36 @@ impl Address {
             )
             .with_hint("set BIREME_HOME to a shorter path"));
         }
+        if self.is_served() {
+            return Err(Fault::new(
+                ErrorCode::Unavailable,
+                format!("listen on {self}: another process listens there"),
+            )
+            .with_hint("end that process, or set another BIREME_HOME"));
+        }
         match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(self.refused("replace the old socket of", &error));
             }
             _ => {}
         }
-        UnixListener::bind(&self.path).map_err(|error| self.refused("listen on", &error))
+        let listener =
+            UnixListener::bind(&self.path).map_err(|error| self.refused("listen on", &error))?;
+        std::fs::set_permissions(&self.path, Permissions::from_mode(SOCKET_MODE))
+            .map_err(|error| self.refused("close to others the socket of", &error))?;
+        Ok(listener)
+    }
+
+    /// Whether somebody listens. One look tells: a local socket refuses at once or not at all.
+    fn is_served(&self) -> bool {
+        let connecting = pin!(UnixStream::connect(&self.path));
+        match connecting.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Err(error)) => !matches!(
+                error.kind(),
+                ErrorKind::ConnectionRefused | ErrorKind::NotFound
+            ),
+            Poll::Ready(Ok(_)) | Poll::Pending => true,
+        }
     }
 
     /// Connects a gRPC channel.
@@ -157,5 +188,26 @@ mod tests {
         let fault = "tcp://0.0.0.0:1234".parse::<Address>().unwrap_err();
         assert_eq!(fault.code, ErrorCode::InvalidArgument);
         assert!(fault.hint.unwrap().contains("encrypted"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_its_owners_alone_and_replaced_only_when_nobody_listens() {
+        let directory = std::env::temp_dir().join(format!("bireme-listen-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let address = Address::unix(directory.join("a.sock"));
+        let listener = address.listen().unwrap();
+        let mode = std::fs::metadata(address.path())
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, SOCKET_MODE);
+        let fault = address.listen().unwrap_err();
+        assert_eq!(fault.code, ErrorCode::Unavailable);
+        assert!(fault.message.ends_with("another process listens there"));
+
+        drop(listener);
+        assert!(address.path().exists(), "a killed process leaves it so");
+        address.listen().unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

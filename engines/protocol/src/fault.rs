@@ -6,6 +6,16 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use tonic::{Code, Status};
 
+/// Bytes of a fault's JSON in a header. All headers of an answer together may have 16 KiB, in which
+/// the JSON travels as base64, a third longer.
+const HEADER_JSON_MAX: usize = 7 << 10;
+/// Bytes of a status's own message, which is the fault's once more; escaping may triple them.
+const HEADER_MESSAGE_MAX: usize = 1 << 10;
+/// Causes that travel in a header.
+const HEADER_CAUSES_MAX: usize = 32;
+/// Texts cut to this many bytes fit in a header, whatever they hold.
+const HEADER_TEXT_MIN: usize = 32;
+
 /// What kind of failure it is: stable across versions, shown as the error's name in a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorCode {
@@ -157,6 +167,35 @@ impl Fault {
     pub fn from_json(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_else(|_| Self::internal(text))
     }
+
+    /// The fault as JSON that fits in a header: long texts are cut, all else stays.
+    fn to_header_json(&self) -> String {
+        let mut json = self.to_json();
+        let mut text_max = HEADER_JSON_MAX / 2;
+        while json.len() > HEADER_JSON_MAX && text_max >= HEADER_TEXT_MIN {
+            json = self.cut_to(text_max).to_json();
+            text_max /= 2;
+        }
+        json
+    }
+
+    fn cut_to(&self, text_max: usize) -> Self {
+        let causes = self.causes.iter().take(HEADER_CAUSES_MAX);
+        Self {
+            message: cut(&self.message, text_max),
+            causes: causes.map(|cause| cut(cause, text_max / 4)).collect(),
+            hint: self.hint.as_deref().map(|hint| cut(hint, text_max)),
+            ..self.clone()
+        }
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_string();
+    }
+    let end = text.floor_char_boundary(bytes_max);
+    format!("{} ... ({} bytes)", &text[..end], text.len())
 }
 
 impl fmt::Display for Fault {
@@ -185,8 +224,9 @@ impl From<Fault> for Status {
             ErrorCode::EngineLost | ErrorCode::Unavailable => Code::Unavailable,
             ErrorCode::ExecutionError | ErrorCode::Internal => Code::Internal,
         };
-        let details = fault.to_json().into_bytes();
-        Status::with_details(code, fault.message, details.into())
+        let details = fault.to_header_json().into_bytes();
+        let message = cut(&fault.message, HEADER_MESSAGE_MAX);
+        Status::with_details(code, message, details.into())
     }
 }
 
@@ -225,6 +265,29 @@ mod tests {
             .on_engine(1)
             .of_query("ab");
         assert_eq!(Fault::from(Status::from(fault.clone())), fault);
+    }
+
+    #[test]
+    fn a_long_fault_is_cut_to_fit_in_a_header() {
+        // A control character is six bytes in JSON.
+        for text in ["x", "ä\"", "\u{1}"] {
+            let mut fault = Fault::new(ErrorCode::ExecutionError, text.repeat(100_000))
+                .with_hint(text.repeat(10_000))
+                .on_engine(3)
+                .of_query("ab");
+            fault.causes = vec![text.repeat(1000); 200];
+            let status = Status::from(fault.clone());
+            assert!(status.details().len() <= HEADER_JSON_MAX);
+            assert!(status.message().len() <= HEADER_MESSAGE_MAX + 32);
+            let read = Fault::from(status);
+            assert_eq!(
+                (read.code, read.engine, &read.query),
+                (fault.code, fault.engine, &fault.query)
+            );
+            assert!(read.message.starts_with(text), "{read}");
+            assert!(read.message.contains(" bytes)"), "{read}");
+            assert!(read.hint.is_some() && !read.causes.is_empty());
+        }
     }
 
     #[test]

@@ -16,6 +16,12 @@ pub fn resident_bytes_of(pid: u32) -> u64 {
     pages.unwrap_or(0) * PAGE_BYTES
 }
 
+/// Gives this process the short name that `ps` and `top` show. One started from `/proc/self/exe`
+/// is called "exe" otherwise; without `/proc` it stays so.
+pub fn set_short_name(name: &str) {
+    let _ = std::fs::write("/proc/self/comm", name);
+}
+
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()

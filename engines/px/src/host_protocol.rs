@@ -4,8 +4,8 @@
 //! The kernel sends [`HostRequest`]s at any time. The Rust host sends [`HostEvent::Ready`] once, then for
 //! every [`HostRequest::Eval`] its output, displays and result as they happen and one
 //! [`HostEvent::EvalDone`] at the end. Evaluations and questions to the compiler run one after the
-//! other; [`HostRequest::Interrupt`], [`HostRequest::IsComplete`] and [`HostRequest::Shutdown`] are
-//! heard at once. The Rust host exits when its stdin ends.
+//! other; [`HostRequest::Interrupt`] and [`HostRequest::Shutdown`] are heard at once. The Rust host
+//! exits when its stdin ends.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -40,13 +40,6 @@ pub enum HostRequest {
         code: String,
         /// Byte offset of the cursor.
         cursor: usize,
-    },
-    /// Whether a cell can run as it is. Answered at once by [`HostEvent::Completeness`].
-    IsComplete {
-        /// Comes back in the answer.
-        id: u64,
-        /// The code typed so far.
-        code: String,
     },
     /// The variables that persist. Answered by [`HostEvent::Variables`].
     Variables {
@@ -118,10 +111,9 @@ pub enum HostEvent {
         id: u64,
         /// How it ended.
         outcome: Outcome,
-        /// Milliseconds before the cell began to run.
-        compile_ms: u64,
-        /// Milliseconds the cell ran.
-        run_ms: u64,
+        /// Variables of earlier cells that are gone, because the process that held them ended.
+        #[serde(default)]
+        lost_variables: Vec<String>,
     },
     /// Answer to [`HostRequest::Complete`].
     Completions {
@@ -142,15 +134,6 @@ pub enum HostEvent {
         id: u64,
         /// The documentation.
         bundle: Option<Bundle>,
-    },
-    /// Answer to [`HostRequest::IsComplete`].
-    Completeness {
-        /// The request.
-        id: u64,
-        /// Whether the code can run.
-        status: Completeness,
-        /// For incomplete code, the white space the next line starts with.
-        indent: String,
     },
     /// Answer to [`HostRequest::Variables`].
     Variables {
@@ -194,28 +177,13 @@ pub enum Outcome {
 /// Why a cell failed, in the parts a Jupyter `error` message wants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellError {
-    /// One of `CompileError`, `Panic`, `Error` (a failed `?`), `Interrupted`, `Crashed`, `Exited`,
-    /// `HostError`.
+    /// One of `CompileError`, `Panic`, `Error` (a failed `?`), `Cancelled` (interrupted), `Crashed`,
+    /// `Exited`, `HostError`.
     pub ename: String,
     /// One line.
     pub evalue: String,
     /// The report, line by line, without colours.
     pub traceback: Vec<String>,
-    /// Where in the cell.
-    #[serde(default)]
-    pub position: Option<Position>,
-    /// Variables that are gone because of it.
-    #[serde(default)]
-    pub lost_variables: Vec<String>,
-}
-
-/// A place in a cell; lines and columns count from 1, columns in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// The line.
-    pub line: usize,
-    /// The column.
-    pub column: usize,
 }
 
 /// One completion.
@@ -227,18 +195,6 @@ pub struct CompletionItem {
     pub kind: String,
     /// How a list shows it.
     pub label: String,
-}
-
-/// Whether a cell can run as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Completeness {
-    /// It can run.
-    Complete,
-    /// More has to follow.
-    Incomplete,
-    /// No text after it makes it right.
-    Invalid,
 }
 
 /// A variable that persists between cells.

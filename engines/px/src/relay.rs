@@ -57,9 +57,7 @@ pub struct PanicReport {
 #[derive(Debug, Clone, Default)]
 pub struct CellReport {
     /// Whether user code began to run.
-    pub started: Option<Instant>,
-    /// How long user code ran.
-    pub run: Duration,
+    pub started: bool,
     /// The cell ended by a panic.
     pub panicked: bool,
     /// The panic, if the hook could tell it.

@@ -267,7 +267,7 @@ impl RelayLoop {
             return RelayMessage::Skip;
         }
         state.running = true;
-        state.report.started = Some(Instant::now());
+        state.report.started = true;
         // What the host runs of its own belongs to no cell.
         let cell = state.cell.filter(|_| state.active);
         drop(state);
@@ -320,9 +320,6 @@ impl RelayLoop {
         let reports = std::mem::take(&mut connection.reports);
         let (panic, error) = parse_reports(&reports);
         let mut state = self.shared.lock();
-        if let Some(started) = state.report.started {
-            state.report.run = started.elapsed();
-        }
         state.report.panic = panic;
         state.report.error = error;
     }

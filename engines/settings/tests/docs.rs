@@ -1,4 +1,5 @@
 //! The reference page of settings says what the table says.
+#![cfg(test)]
 
 use std::path::Path;
 

@@ -1,82 +1,99 @@
 //! A table as HTML that survives JupyterLab's sanitiser: one `<table>`, inline styles, no script.
 
-use crate::preview::{Preview, PreviewColumn, clip};
+use crate::preview::{GAP, Preview, PreviewColumn, Value, clip};
 use crate::table::Table;
 use std::fmt::Write as _;
 
-/// Characters of a value that are shown.
+/// Columns of a terminal that a value may take.
 const WIDTH: usize = 100;
-/// Characters of a value that its tooltip shows.
-const TITLE_WIDTH: usize = 2000;
-const LEFT: &str = "text-align:left";
-const RIGHT: &str = "text-align:right";
-const DIM: &str = "opacity:0.5";
+/// Most bytes of the HTML; full texts of clipped values are left out first.
+const BYTES_MAX: usize = 256 * 1024;
+/// Most bytes of a full text behind a clipped value.
+const TITLE_BYTES_MAX: usize = 2048;
+/// Bytes kept free for what is not yet written when a title is.
+const TITLE_HEADROOM: usize = 144 * 1024;
+const LEFT: &str = "text-align:left;padding:2px 8px";
+const RIGHT: &str = "text-align:right;padding:2px 8px";
+const DIM: &str = ";opacity:0.45;font-style:italic";
 
 /// The table as HTML.
 pub(crate) fn render(table: &Table) -> String {
     let preview = Preview::of(table);
-    let mut html = format!("<div><small>{}</small>", escape(&preview.shape));
+    let mut html = format!(
+        "<div style=\"overflow-x:auto\"><small style=\"opacity:0.7\">{}</small>",
+        escape(&preview.shape)
+    );
     if preview.columns.is_empty() {
         html.push_str("</div>");
         return html;
     }
-    html.push_str("<table><thead><tr>");
+    html.push_str("<table style=\"border-collapse:collapse\"><thead><tr>");
     for column in &preview.columns {
-        let name = escape(&clip(&column.name, WIDTH));
-        let kind = escape(&column.type_name);
-        let _ = write!(
-            html,
-            "<th style=\"{}\">{name}<br><small style=\"{DIM};font-weight:normal\">{kind}</small></th>",
-            align(column)
-        );
-    }
-    if preview.hidden_columns > 0 {
-        let _ = write!(
-            html,
-            "<th title=\"{} more columns\">…</th>",
-            preview.hidden_columns
-        );
+        head(&mut html, column);
     }
     html.push_str("</tr></thead><tbody>");
+    let gap = Value::dim(GAP);
     for row in 0..preview.rows {
         if preview.gap == Some(row) {
-            gap(&mut html, &preview);
+            line(&mut html, &preview, |_| Some(&gap));
         }
-        html.push_str("<tr>");
-        for column in &preview.columns {
-            cell(&mut html, column, row);
-        }
-        if preview.hidden_columns > 0 {
-            html.push_str("<td>…</td>");
-        }
-        html.push_str("</tr>");
+        line(&mut html, &preview, |column| column.values.get(row));
     }
     html.push_str("</tbody></table></div>");
     html
 }
 
-fn cell(html: &mut String, column: &PreviewColumn, row: usize) {
-    let align = align(column);
-    let Some(Some(value)) = column.values.get(row) else {
-        let _ = write!(html, "<td style=\"{align};{DIM}\">null</td>");
-        return;
-    };
-    let shown = clip(value, WIDTH);
-    let title = if shown.ends_with('…') && shown != *value {
-        format!(" title=\"{}\"", escape(&clip(value, TITLE_WIDTH)))
-    } else {
-        String::new()
-    };
-    let _ = write!(html, "<td style=\"{align}\"{title}>{}</td>", escape(&shown));
+fn head(html: &mut String, column: &PreviewColumn) {
+    let name = escape(&clip(&column.name, WIDTH));
+    let kind = escape(&clip(&column.type_name, WIDTH));
+    let _ = write!(
+        html,
+        "<th style=\"{}\">{name}<br><small style=\"font-weight:normal;opacity:0.6\">{kind}</small></th>",
+        align(column)
+    );
 }
 
-fn gap(html: &mut String, preview: &Preview) {
+fn line<'p>(
+    html: &mut String,
+    preview: &'p Preview,
+    value: impl Fn(&'p PreviewColumn) -> Option<&'p Value>,
+) {
     html.push_str("<tr>");
-    let cells = preview.columns.len() + usize::from(preview.hidden_columns > 0);
-    for _ in 0..cells {
-        let _ = write!(html, "<td style=\"text-align:center;{DIM}\">…</td>");
+    for column in &preview.columns {
+        if let Some(value) = value(column) {
+            cell(html, align(column), value);
+        }
     }
     html.push_str("</tr>");
+}
+
+fn cell(html: &mut String, align: &str, value: &Value) {
+    let shown = clip(&value.text, WIDTH);
+    let full = match &value.exact {
+        Some(exact) => Some(exact),
+        None => (shown != value.text).then_some(&value.text),
+    };
+    let title = match full {
+        Some(full) if html.len() + TITLE_HEADROOM < BYTES_MAX => {
+            format!(" title=\"{}\"", escape(beginning(full)))
+        }
+        _ => String::new(),
+    };
+    let look = if value.is_dim { DIM } else { "" };
+    let text = escape(&shown);
+    let _ = write!(
+        html,
+        "<td style=\"{align};white-space:pre{look}\"{title}>{text}</td>"
+    );
+}
+
+/// As much of a text as a title may have.
+fn beginning(text: &str) -> &str {
+    let mut end = text.len().min(TITLE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 fn align(column: &PreviewColumn) -> &'static str {
@@ -91,6 +108,7 @@ fn escape(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
             other => escaped.push(other),
         }
     }

@@ -26,7 +26,7 @@ pub(crate) fn short(data_type: &DataType) -> String {
         DataType::Float64 => "f64".into(),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "str".into(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bin".into(),
-        DataType::FixedSizeBinary(size) => format!("bin[{size}]"),
+        DataType::FixedSizeBinary(size) => format!("bin({size})"),
         DataType::Date32 | DataType::Date64 => "date".into(),
         DataType::Time32(unit) | DataType::Time64(unit) => format!("time[{}]", short_unit(unit)),
         DataType::Timestamp(unit, None) => format!("ts[{}]", short_unit(unit)),
@@ -46,7 +46,10 @@ pub(crate) fn short(data_type: &DataType) -> String {
         }
         DataType::Struct(fields) => format!("struct[{}]", fields.len()),
         DataType::Null => "null".into(),
-        other => other.to_string().to_lowercase(),
+        DataType::Interval(_) => "interval".into(),
+        DataType::Union(fields, _) => format!("union[{}]", fields.len()),
+        DataType::Map(..) => "map".into(),
+        DataType::RunEndEncoded(_, values) => format!("runs[{}]", short(values.data_type())),
     }
 }
 

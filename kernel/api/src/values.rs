@@ -1,5 +1,6 @@
 //! One value of an Arrow array as text, without the help of `arrow-cast`, which cells do not link.
 
+use crate::preview::{Value, one_line};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, ArrowTemporalType, Date32Type, Date64Type, Decimal32Type, Decimal64Type,
@@ -13,10 +14,72 @@ use arrow_array::{Array, OffsetSizeTrait, PrimitiveArray, StructArray};
 use arrow_schema::{DataType, TimeUnit};
 use std::fmt::Display;
 
-/// Items of a list, bytes of a binary and fields of a struct that are written out.
+/// Items of a list and fields of a struct that are written out.
 const SHOWN_ITEMS: usize = 5;
 /// Bytes of a binary value that are written out.
-const SHOWN_BYTES: usize = 16;
+const SHOWN_BYTES: usize = 1024;
+
+/// Every value of a column as it is shown.
+pub(crate) fn values(array: &dyn Array) -> Vec<Value> {
+    let texts = texts(array).into_iter().enumerate();
+    let value = texts.map(|(row, text)| match text {
+        Some(text) => shown(array, row, text),
+        None => Value::dim("null"),
+    });
+    value.collect()
+}
+
+fn shown(array: &dyn Array, row: usize, text: String) -> Value {
+    match array.data_type() {
+        DataType::Float32 => {
+            let number = array.as_primitive::<Float32Type>().value(row);
+            rounded(f64::from(number), text)
+        }
+        DataType::Float64 => rounded(array.as_primitive::<Float64Type>().value(row), text),
+        kind if is_text(kind) => Value::new(quoted(&text)),
+        _ => Value::new(one_line(&text)),
+    }
+}
+
+/// A float with what the eye needs.
+fn rounded(number: f64, exact: String) -> Value {
+    let size = number.abs();
+    let text = if !number.is_finite() {
+        return Value::new(exact.to_lowercase());
+    } else if size >= 1e15 || (size > 0.0 && size < 1e-4) {
+        format!("{number:.6e}")
+    } else {
+        let fixed = format!("{number:.6}");
+        let trimmed = fixed.trim_end_matches('0');
+        match trimmed.ends_with('.') {
+            true => format!("{trimmed}0"),
+            false => trimmed.to_string(),
+        }
+    };
+    let is_rounded = text.parse::<f64>() != exact.parse();
+    Value {
+        exact: is_rounded.then_some(exact),
+        ..Value::new(text)
+    }
+}
+
+fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
+}
+
+/// Text in quotes where it would be taken for something else.
+fn quoted(text: &str) -> String {
+    let line = one_line(text);
+    let is_misleading = line == "null" || line.is_empty() || line.trim() != line;
+    match is_misleading {
+        true => format!("\"{line}\""),
+        false => line,
+    }
+}
 
 /// Every value of an array as text; none for a missing one.
 pub(crate) fn texts(array: &dyn Array) -> Vec<Option<String>> {
@@ -99,7 +162,7 @@ where
         return out_of_range(array, row);
     };
     // Values with a zone are instants; without a table of zones they are told in UTC.
-    let suffix = if zone.is_some() { "Z" } else { "" };
+    let suffix = if zone.is_some() { "+00:00" } else { "" };
     format!("{instant}{suffix}")
 }
 
@@ -145,7 +208,7 @@ fn hex(bytes: &[u8]) -> String {
     let shown = bytes.iter().take(SHOWN_BYTES);
     let digits: String = shown.map(|byte| format!("{byte:02x}")).collect();
     let more = if bytes.len() > SHOWN_BYTES { "…" } else { "" };
-    format!("x{digits}{more}")
+    format!("{digits}{more}")
 }
 
 fn nested(array: &dyn Array, row: usize) -> String {

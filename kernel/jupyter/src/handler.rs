@@ -75,8 +75,9 @@ pub trait ControlHandler: Send + Sync + 'static {
     /// <https://jupyter-client.readthedocs.io/en/stable/messaging.html#kernel-interrupt>
     async fn interrupt(&self) {}
 
-    /// Releases what the kernel holds. The reply waits for it, at most
-    /// [`ServeOptions::shutdown_grace`](crate::ServeOptions::shutdown_grace).
+    /// Releases what the kernel holds: called once, for whatever reason the kernel ends. A client
+    /// that asked for the end gets its reply afterwards, at most
+    /// [`ServeOptions::shutdown_grace`](crate::ServeOptions::shutdown_grace) later.
     /// <https://jupyter-client.readthedocs.io/en/stable/messaging.html#kernel-shutdown>
     async fn shutdown(&self, _restart: bool) {}
 

@@ -15,6 +15,10 @@ use crate::wire::{
     MimeBundle, Parent, StreamName, Transient,
 };
 
+/// Most bytes of what is shown at once: browsers choke on more, and a connection that takes it looks
+/// stalled.
+const BUNDLE_BYTES_MAX: usize = 10_000_000;
+
 /// Writes outputs that belong to one request.
 #[derive(Clone)]
 pub struct Output {
@@ -69,7 +73,7 @@ impl Output {
             "execute_result",
             ExecuteResult {
                 execution_count,
-                data,
+                data: data.within(BUNDLE_BYTES_MAX),
                 metadata,
                 transient,
             },
@@ -84,7 +88,7 @@ impl Output {
         self.send(
             "display_data",
             DisplayData {
-                data,
+                data: data.within(BUNDLE_BYTES_MAX),
                 metadata,
                 transient,
             },
@@ -99,7 +103,7 @@ impl Output {
         self.send(
             "update_display_data",
             DisplayData {
-                data,
+                data: data.within(BUNDLE_BYTES_MAX),
                 metadata,
                 transient,
             },

@@ -1,8 +1,9 @@
 //! Runs a kernel: starts the sockets, hands requests to the handlers, and ends without losing
 //! anything that was said.
 //!
-//! The order at the end: running cells are cancelled and awaited, streams are flushed, queues are
-//! emptied, then the sockets linger a moment so that clients can read before the process exits.
+//! The order at the end: running cells are cancelled and awaited, the kernel releases what it holds,
+//! streams are flushed, queues are emptied, then the sockets linger a moment so that clients can read
+//! before the process exits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,6 +154,9 @@ async fn finish(core: &Core, routers: &[Router]) {
     if timeout(CELLS_DEADLINE, core.requests.wait()).await.is_err() {
         tracing::warn!("a cell did not end and was dropped");
     }
+    // Nobody asked for it when a signal or the parent's death ends us. Cells come first: what they
+    // drop at their end still has to reach the cluster.
+    core.shut_down(false).await;
     let draining = async {
         for router in routers {
             router.drained().await;

@@ -3,11 +3,14 @@
 
 use bireme_px::frame;
 use bireme_px::host_protocol::{
-    Bundle, CellError, Completeness, CompletionItem, HostEvent, HostRequest, Outcome, OutputStream,
-    Variable,
+    Bundle, CellError, CompletionItem, HostEvent, HostRequest, Outcome, OutputStream, Variable,
 };
 use std::io::Write;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// The variable that is always there.
+const KNOWN: &str = "known";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (requests_tx, requests) = channel();
@@ -20,17 +23,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         b"",
     )?;
     let mut codes = Vec::new();
+    let mut is_leaving = false;
     while let Ok(request) = requests.recv() {
         match request {
             HostRequest::Eval { id, code, .. } => {
-                let outcome = eval(id, code.trim().trim_end_matches(';'), &codes, &requests)?;
-                codes.push(code.trim().to_owned());
+                let code = code.trim();
+                let outcome = eval(id, code.trim_end_matches(';'), &codes, &requests)?;
+                codes.push(code.to_owned());
+                is_leaving = code == "leave";
+                let is_lost = code == "crash";
                 send(
                     &HostEvent::EvalDone {
                         id,
                         outcome,
-                        compile_ms: 1,
-                        run_ms: 1,
+                        lost_variables: is_lost.then(|| KNOWN.to_owned()).into_iter().collect(),
                     },
                     b"",
                 )?;
@@ -62,23 +68,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     b"",
                 )?;
             }
-            HostRequest::IsComplete { id, .. } => {
-                let status = Completeness::Incomplete;
-                send(
-                    &HostEvent::Completeness {
-                        id,
-                        status,
-                        indent: "  ".into(),
-                    },
-                    b"",
-                )?;
-            }
             HostRequest::Variables { id } => {
                 let variables = vec![Variable {
-                    name: "known".into(),
+                    name: KNOWN.into(),
                     type_name: "i32".into(),
                 }];
                 send(&HostEvent::Variables { id, variables }, b"")?;
+                if is_leaving {
+                    return Ok(());
+                }
             }
             HostRequest::Interrupt => {}
             HostRequest::Shutdown => return Ok(()),
@@ -115,16 +113,28 @@ fn eval(
             },
             b"",
         )?,
-        "fail" => {
-            return Ok(Outcome::Error(CellError {
-                ename: "Panic".into(),
-                evalue: rest.into(),
-                traceback: vec![format!("Panic: {rest}")],
-                position: None,
-                lost_variables: Vec::new(),
-            }));
+        "pid" => print(id, &std::process::id().to_string())?,
+        "fail" => return Ok(failed("Panic", rest)),
+        // As if the process that runs cells had ended.
+        "crash" => {
+            return Ok(failed(
+                "Crashed",
+                "the cell's process was killed by SIGSEGV",
+            ));
         }
         "die" => std::process::abort(),
+        // Compiles until a file is there.
+        "compile" => {
+            let progress = HostEvent::Progress {
+                id: Some(id),
+                text: "compiling".into(),
+            };
+            send(&progress, b"")?;
+            while !Path::new(rest).exists() {
+                std::thread::yield_now();
+            }
+            send(&HostEvent::Started { id }, b"")?;
+        }
         "stuck" => loop {
             print(id, "stuck")?;
             std::thread::park();
@@ -133,17 +143,19 @@ fn eval(
         "wait" => {
             print(id, "waiting")?;
             while !matches!(requests.recv()?, HostRequest::Interrupt) {}
-            return Ok(Outcome::Error(CellError {
-                ename: "Interrupted".into(),
-                evalue: "the cell was interrupted".into(),
-                traceback: vec!["Interrupted".into()],
-                position: None,
-                lost_variables: Vec::new(),
-            }));
+            return Ok(failed("Cancelled", "the cell was interrupted"));
         }
         _ => {}
     }
     Ok(Outcome::Ok)
+}
+
+fn failed(ename: &str, evalue: &str) -> Outcome {
+    Outcome::Error(CellError {
+        ename: ename.into(),
+        evalue: evalue.into(),
+        traceback: vec![format!("{ename}: {evalue}")],
+    })
 }
 
 fn print(id: u64, words: &str) -> Result<(), Box<dyn std::error::Error>> {

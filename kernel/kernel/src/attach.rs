@@ -1,5 +1,6 @@
 //! From a home to an open session: attaches to the cluster that runs there, or starts one first.
 
+use crate::session_settings::{tell_given, with_directory};
 use bireme_client::{Cluster, Session};
 use bireme_launchers::{StartOptions, start_cluster};
 use bireme_protocol::{ErrorCode, Fault, SessionName};
@@ -23,7 +24,8 @@ pub fn start_options(program: &Path, home: &Home, settings: &Settings) -> StartO
     StartOptions::of_program(program, home, settings.engines(), timeout)
 }
 
-/// Opens a session on the cluster of a home, and starts the cluster when there is none.
+/// Opens a session on the cluster of a home, and starts the cluster when there is none. The session
+/// is told the settings this process was given.
 ///
 /// # Errors
 /// The cluster does not start, runs another build, or does not answer.
@@ -33,25 +35,30 @@ pub async fn attach_or_start(
     settings: &Settings,
     request: &SessionRequest,
 ) -> Result<Session, Fault> {
-    match attach(home, request).await {
+    let session = open_or_start(home, program, settings, request).await?;
+    let settings = with_directory(settings, &request.directory);
+    tell_given(&session, &settings).await?;
+    Ok(session)
+}
+
+/// Opens a session without telling it anything, and starts the cluster when there is none.
+pub(crate) async fn open_or_start(
+    home: &Home,
+    program: &Path,
+    settings: &Settings,
+    request: &SessionRequest,
+) -> Result<Session, Fault> {
+    match open(home, request).await {
         Err(fault) if fault.code == ErrorCode::Unavailable => {
             start_cluster(home, &start_options(program, home, settings)).await?;
-            attach(home, request).await
+            open(home, request).await
         }
-        attached => attached,
+        opened => opened,
     }
 }
 
 /// Opens a session on the cluster that runs in a home.
-///
-/// # Errors
-/// None runs there, it runs another build, or it does not answer.
-pub async fn attach(home: &Home, request: &SessionRequest) -> Result<Session, Fault> {
+pub(crate) async fn open(home: &Home, request: &SessionRequest) -> Result<Session, Fault> {
     let cluster = Cluster::attach(home).await?;
-    let session = cluster.session(&request.name, request.client).await?;
-    let directory = request.directory.to_string_lossy();
-    session
-        .configure("session.directory", Some(&directory))
-        .await?;
-    Ok(session)
+    cluster.session(&request.name, request.client).await
 }

@@ -1,7 +1,7 @@
 //! The kernel's connection to its cluster: made on first need, kept, and made anew when the cluster
 //! was stopped or restarted meanwhile.
 
-use crate::attach::{SessionRequest, attach, attach_or_start};
+use crate::attach::{SessionRequest, open, open_or_start};
 use crate::options::KernelOptions;
 use crate::session_settings::SessionSettings;
 use bireme_client::Session;
@@ -81,9 +81,9 @@ impl ClusterLink {
         let session = match may_start {
             true => {
                 let settings = self.settings.current();
-                attach_or_start(&self.home, &self.program, &settings, &self.request).await?
+                open_or_start(&self.home, &self.program, &settings, &self.request).await?
             }
-            false => attach(&self.home, &self.request).await?,
+            false => open(&self.home, &self.request).await?,
         };
         self.settings.meet(&session).await?;
         let launcher = self.launcher();

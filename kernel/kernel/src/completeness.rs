@@ -1,20 +1,31 @@
-//! Whether Rust code can run as it is, by its syntax alone: the answer for a console while the Rust
-//! host is not up.
+//! Whether Rust code can run as it is, by its syntax alone, for consoles that ask before they send it.
+//!
+//! Code whose brackets and texts are closed is judged by the parser: an error at its very end means
+//! that more has to follow. Other code is scanned for what is open. No compiler is asked.
 
 use bireme_jupyter::wire::IsCompleteReply;
+use syn::parse::{ParseStream, Parser};
+use syn::{Attribute, Block, Stmt};
 
-/// Spaces of one level.
+/// Spaces a new line gets for every open bracket.
 const INDENT: usize = 4;
 
-/// Judges Rust code: brackets and texts that are open want more lines, the rest the parser judges.
+/// Judges Rust code.
 pub(crate) fn judge(code: &str) -> IsCompleteReply {
     let rust: String = code.split_inclusive('\n').map(without_command).collect();
-    match open_brackets(&rust) {
+    let verdict = match Scan::of(&rust) {
         None => IsCompleteReply::Invalid,
-        Some(0) => parse(&rust),
-        Some(levels) => IsCompleteReply::Incomplete {
-            indent: " ".repeat(levels * INDENT),
-        },
+        Some(scan) if scan.is_open() => incomplete(scan.open.len()),
+        Some(_) => judge_closed(&rust),
+    };
+    // The parser keeps what it has read for ever without this.
+    proc_macro2::extra::invalidate_current_thread_spans();
+    verdict
+}
+
+fn incomplete(levels: usize) -> IsCompleteReply {
+    IsCompleteReply::Incomplete {
+        indent: " ".repeat(levels * INDENT),
     }
 }
 
@@ -27,121 +38,159 @@ fn without_command(line: &str) -> &str {
     }
 }
 
-fn parse(code: &str) -> IsCompleteReply {
-    let block = format!("{{ {code}\n}}");
-    match syn::parse_str::<syn::Block>(&block) {
-        Ok(_) => IsCompleteReply::Complete,
-        // Inside the braces an end that comes too early shows as a missing token.
-        Err(error) if is_early_end(&error.to_string()) => IsCompleteReply::Incomplete {
-            indent: String::new(),
-        },
-        Err(_) => IsCompleteReply::Invalid,
+fn judge_closed(code: &str) -> IsCompleteReply {
+    let Err(error) = parse(code) else {
+        return IsCompleteReply::Complete;
+    };
+    let text = error.to_string();
+    if text.starts_with("unexpected end of input") {
+        return incomplete(0);
     }
+    // At the end of the code the parser gives no place, so try whether this is all that is missing.
+    if text == "expected `;`" && parse(&format!("{code}\n;")).is_ok() {
+        return incomplete(0);
+    }
+    IsCompleteReply::Invalid
 }
 
-fn is_early_end(message: &str) -> bool {
-    message.starts_with("unexpected end of input") || message == "expected `;`"
+/// The whole code as statements, after inner attributes.
+fn parse(code: &str) -> syn::Result<Vec<Stmt>> {
+    let cell = |input: ParseStream<'_>| {
+        input.call(Attribute::parse_inner)?;
+        input.call(Block::parse_within)
+    };
+    cell.parse_str(code)
 }
 
-/// How many brackets are open at the end, at least one inside a string or comment; `None` when one
-/// closes that was not opened.
-fn open_brackets(code: &str) -> Option<usize> {
-    let mut open = Vec::new();
-    let mut rest = code;
-    while let Some(first) = rest.chars().next() {
-        let length = match text_length(rest) {
-            Some(Text::Closed(length)) => length,
-            Some(Text::Open) => return Some(open.len().max(1)),
-            None => {
-                match first {
-                    '(' => open.push(')'),
-                    '[' => open.push(']'),
-                    '{' => open.push('}'),
-                    ')' | ']' | '}' if open.pop() != Some(first) => return None,
+/// What is open at the end of some code.
+#[derive(Default)]
+struct Scan {
+    /// The brackets that have to close, innermost last.
+    open: Vec<char>,
+    /// Whether the code ends inside a string or comment.
+    in_text: bool,
+}
+
+impl Scan {
+    /// Scans code; `None` when a bracket closes that does not match.
+    fn of(code: &str) -> Option<Scan> {
+        let mut scan = Scan::default();
+        let mut rest = code;
+        while let Some(letter) = rest.chars().next() {
+            let mut length = letter.len_utf8();
+            if let Some(text) = Text::at_start(rest) {
+                length = text.length;
+                scan.in_text = text.unfinished;
+            } else {
+                match letter {
+                    '(' => scan.open.push(')'),
+                    '[' => scan.open.push(']'),
+                    '{' => scan.open.push('}'),
+                    ')' | ']' | '}' if scan.open.pop() != Some(letter) => return None,
+                    'a'..='z' | 'A'..='Z' | '_' => length = word_length(rest),
                     _ => {}
                 }
-                first.len_utf8()
             }
+            rest = rest.get(length..).unwrap_or("");
+        }
+        Some(scan)
+    }
+
+    fn is_open(&self) -> bool {
+        self.in_text || !self.open.is_empty()
+    }
+}
+
+/// A comment, string or character literal.
+struct Text {
+    length: usize,
+    unfinished: bool,
+}
+
+impl Text {
+    fn at_start(code: &str) -> Option<Text> {
+        let prefix = ["b", "c", ""]
+            .into_iter()
+            .find(|prefix| code.starts_with(prefix))
+            .unwrap_or("");
+        let literal = &code[prefix.len()..];
+        if code.starts_with("//") {
+            let length = code.find('\n').unwrap_or(code.len());
+            let unfinished = false;
+            return Some(Text { length, unfinished });
+        }
+        if code.starts_with("/*") {
+            return Some(Text::until(code, 2, "*/"));
+        }
+        if let Some(raw) = literal.strip_prefix('r') {
+            let hashes = raw.len() - raw.trim_start_matches('#').len();
+            if raw[hashes..].starts_with('"') {
+                let end = format!("\"{}", "#".repeat(hashes));
+                return Some(Text::until(code, prefix.len() + hashes + 2, &end));
+            }
+        }
+        if literal.starts_with('"') {
+            return Some(Text::string(code, prefix.len() + 1));
+        }
+        if literal.starts_with('\'') {
+            return Text::character(code, prefix.len());
+        }
+        None
+    }
+
+    fn until(code: &str, start: usize, end: &str) -> Text {
+        let found = code[start..].find(end);
+        Text {
+            length: found.map_or(code.len(), |at| start + at + end.len()),
+            unfinished: found.is_none(),
+        }
+    }
+
+    fn string(code: &str, start: usize) -> Text {
+        let mut escaped = false;
+        for (at, letter) in code[start..].char_indices() {
+            match letter {
+                '"' if !escaped => {
+                    let length = start + at + 1;
+                    let unfinished = false;
+                    return Text { length, unfinished };
+                }
+                '\\' => escaped = !escaped,
+                _ => escaped = false,
+            }
+        }
+        Text {
+            length: code.len(),
+            unfinished: true,
+        }
+    }
+
+    /// A character literal; `None` for a lifetime or label.
+    fn character(code: &str, quote: usize) -> Option<Text> {
+        let inner = &code[quote + 1..];
+        let escaped = inner.starts_with('\\');
+        let skip = if escaped {
+            2
+        } else {
+            inner.chars().next()?.len_utf8()
         };
-        rest = &rest[length..];
-    }
-    Some(open.len())
-}
-
-enum Text {
-    /// A comment, string or character of so many bytes.
-    Closed(usize),
-    /// One that has not ended.
-    Open,
-}
-
-/// The comment, string or character literal at the start of some code.
-fn text_length(code: &str) -> Option<Text> {
-    if code.starts_with("//") {
-        return Some(Text::Closed(code.find('\n').unwrap_or(code.len())));
-    }
-    if code.starts_with("/*") {
-        return Some(block_comment(code));
-    }
-    if let Some(raw) = raw_string(code) {
-        return Some(raw);
-    }
-    if code.starts_with('"') {
-        return Some(quoted(code, '"'));
-    }
-    let mut after = code.strip_prefix('\'')?.chars();
-    match (after.next()?, after.next()) {
-        ('\\', _) => Some(quoted(code, '\'')),
-        (letter, Some('\'')) => Some(Text::Closed(2 + letter.len_utf8())),
-        // A lifetime or a label.
-        _ => None,
+        let end = if escaped {
+            skip + inner.get(skip..)?.find('\'')?
+        } else {
+            skip
+        };
+        inner[end..].starts_with('\'').then_some(Text {
+            length: quote + 1 + end + 1,
+            unfinished: false,
+        })
     }
 }
 
-fn block_comment(code: &str) -> Text {
-    let mut depth = 0usize;
-    let bytes = code.as_bytes();
-    let mut at = 0;
-    while at + 1 < bytes.len() {
-        match (bytes[at], bytes[at + 1]) {
-            (b'/', b'*') => depth += 1,
-            (b'*', b'/') => depth -= 1,
-            _ => {
-                at += 1;
-                continue;
-            }
-        }
-        at += 2;
-        if depth == 0 {
-            return Text::Closed(at);
-        }
-    }
-    Text::Open
-}
-
-fn raw_string(code: &str) -> Option<Text> {
-    let after = code.strip_prefix("br").or_else(|| code.strip_prefix('r'))?;
-    let hashes = after.len() - after.trim_start_matches('#').len();
-    let body = after[hashes..].strip_prefix('"')?;
-    let end = format!("\"{}", "#".repeat(hashes));
-    let head = code.len() - body.len();
-    Some(
-        body.find(&end)
-            .map_or(Text::Open, |at| Text::Closed(head + at + end.len())),
-    )
-}
-
-fn quoted(code: &str, quote: char) -> Text {
-    let mut is_escaped = false;
-    for (at, letter) in code.char_indices().skip(1) {
-        match letter {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = true,
-            letter if letter == quote => return Text::Closed(at + 1),
-            _ => {}
-        }
-    }
-    Text::Open
+/// Length of the identifier at the start, so that its last letter is not taken for a prefix. A raw
+/// or byte string's prefix was looked at before.
+fn word_length(code: &str) -> usize {
+    code.find(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .unwrap_or(code.len())
 }
 
 #[cfg(test)]
@@ -149,28 +198,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_is_judged_as_a_console_needs_it() {
-        let incomplete = |levels: usize| IsCompleteReply::Incomplete {
-            indent: " ".repeat(levels * 4),
-        };
-        let cases = [
-            ("1 + 1", IsCompleteReply::Complete),
-            ("let x = vec![1, 2];\nx.len()", IsCompleteReply::Complete),
-            (
-                ":dep regex = \"1\"\nfn f<'a>(x: &'a str) -> char { '}' }",
-                IsCompleteReply::Complete,
-            ),
-            ("let s = r#\"{ \"#;", IsCompleteReply::Complete),
-            ("fn f() {", incomplete(1)),
-            ("f(vec![", incomplete(2)),
-            ("let s = \"abc", incomplete(1)),
-            ("/* open", incomplete(1)),
-            ("let x =", incomplete(0)),
-            ("}", IsCompleteReply::Invalid),
-            ("let = 2;", IsCompleteReply::Invalid),
-        ];
-        for (code, expected) in cases {
-            assert_eq!(judge(code), expected, "{code:?}");
+    fn complete() {
+        for code in [
+            "let x = 1;",
+            "x + 1",
+            "let x = vec![1, 2];\nx.len()",
+            "fn f() { '{' ; \"}\" ; r#\"\"}\"# ; }",
+            "// only a comment {",
+            ":dep regex = \"1\"\nfn f<'a>(x: &'a str) -> char { '}' }",
+            "let s = r#\"{ \"#;",
+            ":dep x = \"1\"",
+            "",
+        ] {
+            assert_eq!(judge(code), IsCompleteReply::Complete, "{code}");
+        }
+    }
+
+    #[test]
+    fn more_must_follow() {
+        for (code, levels) in [
+            ("fn f() {", 1),
+            ("f(vec![1,", 2),
+            ("fn f() { \"text", 1),
+            ("let x = 1", 0),
+            ("let x =", 0),
+            ("1 +", 0),
+            ("\"text", 0),
+            ("/* text", 0),
+            ("struct A", 0),
+        ] {
+            assert_eq!(judge(code), incomplete(levels), "{code}");
+        }
+    }
+
+    #[test]
+    fn invalid() {
+        for code in ["}", "let x = );", "fn f( }", "let = 2;", "let let = 1; x"] {
+            assert_eq!(judge(code), IsCompleteReply::Invalid, "{code}");
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Completion, documentation and completeness while a cell is being typed. Magics and SQL answer
-//! from names that are known already; Rust is asked when it is up and not busy.
+//! from names that are known already; Rust is asked when it is up and not busy, and else started.
 
-use crate::bundles;
 use crate::kernel_state::KernelState;
+use crate::{bundles, completeness};
 use bireme_jupyter::wire::{
     CompleteReply, CompleteRequest, CompletionType, InspectReply, InspectRequest, IsCompleteReply,
 };
 use bireme_magics::completion::{self, Completeness, Completion};
-use bireme_px::host_protocol::{self as rust, HostEvent, HostRequest};
+use bireme_px::host_protocol::{HostEvent, HostRequest};
 
 /// Completes at the cursor.
 pub(crate) async fn complete(state: &KernelState, request: &CompleteRequest) -> CompleteReply {
@@ -17,10 +17,7 @@ pub(crate) async fn complete(state: &KernelState, request: &CompleteRequest) -> 
     }
     let cursor = request.cursor_byte();
     let code = blank_magics(&request.code);
-    let answer = state
-        .rust
-        .ask(|id| HostRequest::Complete { id, code, cursor })
-        .await;
+    let answer = ask(state, |id| HostRequest::Complete { id, code, cursor }).await;
     match answer {
         Some(HostEvent::Completions {
             start, end, items, ..
@@ -64,10 +61,7 @@ pub(crate) async fn inspect(state: &KernelState, request: &InspectRequest) -> In
     }
     let cursor = request.cursor_byte();
     let code = blank_magics(&request.code);
-    let answer = state
-        .rust
-        .ask(|id| HostRequest::Inspect { id, code, cursor })
-        .await;
+    let answer = ask(state, |id| HostRequest::Inspect { id, code, cursor }).await;
     match answer {
         Some(HostEvent::Inspection {
             bundle: Some(bundle),
@@ -92,29 +86,30 @@ fn blank_magics(code: &str) -> String {
     code.split('\n').map(blank).collect::<Vec<_>>().join("\n")
 }
 
+/// Asks the Rust host; the first question starts it, for those that follow.
+async fn ask(state: &KernelState, request: impl FnOnce(u64) -> HostRequest) -> Option<HostEvent> {
+    start_rust(state);
+    state.rust.ask(request).await
+}
+
+/// Somebody is typing Rust: it will be needed.
+fn start_rust(state: &KernelState) {
+    if state.rust_starts_by_itself() {
+        state.rust.warm_up();
+    }
+}
+
 /// Judges whether a console may run a cell.
-pub(crate) async fn is_complete(state: &KernelState, code: &str) -> IsCompleteReply {
-    let body = match completion::is_complete(code) {
-        Completeness::Complete => return IsCompleteReply::Complete,
-        Completeness::Incomplete => {
-            return IsCompleteReply::Incomplete {
-                indent: String::new(),
-            };
-        }
-        Completeness::Invalid => return IsCompleteReply::Invalid,
-        Completeness::Rust(body) => body,
-    };
-    let text = body.text.clone();
-    let asked = state
-        .rust
-        .ask(|id| HostRequest::IsComplete { id, code: text })
-        .await;
-    match asked {
-        Some(HostEvent::Completeness { status, indent, .. }) => match status {
-            rust::Completeness::Complete => IsCompleteReply::Complete,
-            rust::Completeness::Incomplete => IsCompleteReply::Incomplete { indent },
-            rust::Completeness::Invalid => IsCompleteReply::Invalid,
+pub(crate) fn is_complete(state: &KernelState, code: &str) -> IsCompleteReply {
+    match completion::is_complete(code) {
+        Completeness::Complete => IsCompleteReply::Complete,
+        Completeness::Incomplete => IsCompleteReply::Incomplete {
+            indent: String::new(),
         },
-        _ => crate::completeness::judge(&body.text),
+        Completeness::Invalid => IsCompleteReply::Invalid,
+        Completeness::Rust(body) => {
+            start_rust(state);
+            completeness::judge(&body.text)
+        }
     }
 }

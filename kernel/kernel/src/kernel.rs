@@ -51,6 +51,12 @@ impl BiremeKernel {
         let (state, stop) = (Arc::clone(&self.state), self.stop.clone());
         self.background
             .spawn(async move { state.names.keep_fresh(&state.cluster, &stop).await });
+        if self.state.settings.current().get("rust.start") != "off" {
+            let (state, stop) = (Arc::clone(&self.state), self.stop.clone());
+            let learning = async move { state.rust.learn_version().await };
+            self.background
+                .spawn(stop.run_until_cancelled_owned(learning));
+        }
         let (state, stop) = (Arc::clone(&self.state), self.stop.clone());
         let has_front_end = Arc::clone(&self.has_front_end);
         self.background
@@ -123,8 +129,7 @@ async fn warm_up(state: &KernelState) {
         Ok(_) => state.names.refresh(),
         Err(fault) => tracing::debug!(%fault, "no cluster yet"),
     }
-    let starts_by_itself = state.settings.current().get("rust.start") == "auto";
-    if starts_by_itself && state.history.has_rust().await {
+    if state.rust_starts_by_itself() && state.history.has_rust().await {
         state.rust.warm_up();
     }
 }
@@ -139,8 +144,7 @@ impl ShellHandler for BiremeKernel {
     async fn execute(&self, context: ExecuteContext) -> Result<(), CellError> {
         let outcome = self.run_cell(&context).await;
         self.state.names.refresh();
-        outcome?;
-        self.state.restart_if_asked(context.code()).await
+        outcome
     }
 
     async fn complete(&self, request: CompleteRequest) -> CompleteReply {
@@ -152,7 +156,7 @@ impl ShellHandler for BiremeKernel {
     }
 
     async fn is_complete(&self, request: IsCompleteRequest) -> IsCompleteReply {
-        editor::is_complete(&self.state, &request.code).await
+        editor::is_complete(&self.state, &request.code)
     }
 
     async fn history(&self, request: HistoryRequest) -> HistoryReply {

@@ -2,7 +2,7 @@
 
 use bireme_jupyter::wire::{HelpLink, KernelInfo, LanguageInfo};
 
-/// The oldest compiler that cells are compiled with, until the one in use has said its version.
+/// The oldest compiler that cells are compiled with: told until the one in use is known.
 const RUST_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// Answers `kernel_info_request`; `rustc` is the compiler's version line, once it is known.

@@ -21,6 +21,6 @@ mod rust;
 mod session_queries;
 mod session_settings;
 
-pub use attach::{SessionRequest, attach, attach_or_start, start_options};
+pub use attach::{SessionRequest, attach_or_start, start_options};
 pub use kernel::BiremeKernel;
 pub use options::{KernelOptions, session_name};

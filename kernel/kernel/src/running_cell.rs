@@ -8,7 +8,7 @@ use crate::session_queries::SessionQueries;
 use async_trait::async_trait;
 use bireme_jupyter::ExecuteContext;
 use bireme_jupyter::wire::{self, CellError, JsonMap};
-use bireme_magics::host::{Host, LogSource, Restart, StreamName, Surface};
+use bireme_magics::host::{Host, LogSource, Restart, StreamName};
 use bireme_magics::query::QueryService;
 use bireme_magics::{Body, Call, Cell, HelpRequest, MimeBundle, Segment, help, parse};
 use bireme_protocol::{ErrorCode, Fault};
@@ -32,6 +32,8 @@ pub(crate) struct RunningCell {
     rust_failure: Mutex<Option<CellError>>,
     /// The first thing shown, for the history.
     shown: Mutex<Option<String>>,
+    /// What `%restart` asked for; a cell that fails is not followed by it.
+    restart: Mutex<Option<Restart>>,
 }
 
 impl RunningCell {
@@ -43,12 +45,16 @@ impl RunningCell {
             depth: Mutex::new(0),
             rust_failure: Mutex::default(),
             shown: Mutex::default(),
+            restart: Mutex::default(),
         }
     }
 
     /// Runs a cell that was read already.
     pub(crate) async fn run(&self, cell: &Cell) -> Result<(), CellError> {
-        let outcome = self.run_parts(cell).await;
+        let outcome = match self.run_parts(cell).await {
+            Ok(()) => self.restart_if_asked().await,
+            failed => failed,
+        };
         outcome.map_err(|fault| {
             let rust = self
                 .rust_failure
@@ -86,6 +92,18 @@ impl RunningCell {
                 }
                 Ok(())
             }
+        }
+    }
+
+    async fn restart_if_asked(&self) -> Result<(), Fault> {
+        let asked = self
+            .restart
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match asked {
+            Some(restart) => self.state.restart(restart).await,
+            None => Ok(()),
         }
     }
 
@@ -166,10 +184,6 @@ impl Drop for Depth<'_> {
 
 #[async_trait]
 impl Host for RunningCell {
-    fn surface(&self) -> Surface {
-        Surface::Notebook
-    }
-
     fn display(&self, bundle: MimeBundle, display_id: Option<&str>) {
         self.note_shown(&bundle);
         let data = bundles::from_magic(&bundle);
@@ -253,7 +267,7 @@ impl Host for RunningCell {
     }
 
     async fn restart(&self, restart: Restart) -> Result<(), Fault> {
-        self.state.ask_restart(restart);
+        *self.restart.lock().unwrap_or_else(PoisonError::into_inner) = Some(restart);
         Ok(())
     }
 

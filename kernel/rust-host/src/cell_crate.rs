@@ -7,13 +7,17 @@
 
 use crate::error::RustHostError;
 use crate::session_directory::{make, toml_string, write, write_cargo_config};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 mod packed {
     include!(concat!(env!("OUT_DIR"), "/cell_crate_sources.rs"));
@@ -21,6 +25,16 @@ mod packed {
 
 /// Marks a compiled crate as whole.
 const DONE: &str = "done";
+/// Longest compile, and longest wait for another process that compiles: minutes on a slow machine.
+const COMPILE_LIMIT: Duration = Duration::from_secs(1800);
+/// Longest download of sources.
+const FETCH_LIMIT: Duration = Duration::from_secs(300);
+/// Longest wait of a cell that only needs the outcome linked; others link for a moment.
+const LINK_LIMIT: Duration = Duration::from_secs(10);
+/// How often a lock that another process holds is tried again.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Lines of cargo's output that may wait to be looked at.
+const LINES_WAITING: usize = 64;
 /// Lines of cargo's output that an error shows.
 const SHOWN_LINES: usize = 20;
 /// Characters of each of them; cargo prints whole commands.
@@ -29,7 +43,7 @@ const SHOWN_WIDTH: usize = 200;
 const CELL_PACKAGE: &str = "ctx";
 /// Keeps cargo from looking for a workspace in the directories above.
 const OWN_WORKSPACE: &str = "\n[workspace]\n";
-/// Names a cell has to mention to need the crate.
+/// Names a cell that needs the crate uses at least one of.
 pub const NAMES: [&str; 9] = [
     "bireme",
     "Table",
@@ -103,15 +117,16 @@ impl CellCrate {
         started: &dyn Fn(u32),
         progress: &dyn Fn(usize),
     ) -> Result<(), RustHostError> {
-        let _lock = self.lock()?;
+        let _lock = self.lock(COMPILE_LIMIT)?;
         if self.is_compiled() {
             return Ok(());
         }
         self.unpack()?;
         let package = self.prepare(settings)?;
+        fetch(&package)?;
         let child = self.cargo(settings, &package)?;
         started(child.id());
-        follow(child, progress)?;
+        follow(child, COMPILE_LIMIT, progress)?;
         write(&self.done(), "")
     }
 
@@ -120,7 +135,7 @@ impl CellCrate {
     /// # Errors
     /// When it can neither be linked nor copied.
     pub fn link_into(&self, session: &Path) -> Result<(), RustHostError> {
-        let _lock = self.lock()?;
+        let _lock = self.lock(LINK_LIMIT)?;
         let built = self.build();
         link_tree(&built.join("target"), &session.join("target"))?;
         let lock = "Cargo.lock";
@@ -138,13 +153,25 @@ impl CellCrate {
     }
 
     /// Keeps others from compiling, or from linking what is half compiled.
-    fn lock(&self) -> Result<Flock<File>, RustHostError> {
+    fn lock(&self, limit: Duration) -> Result<Flock<File>, RustHostError> {
         make(&self.root)?;
         let path = self.root.join("lock");
-        let file = File::create(&path)
+        let mut file = File::create(&path)
             .map_err(|error| RustHostError::io(format!("make {}", path.display()), error))?;
-        Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, error)| RustHostError::io(format!("lock {}", path.display()), error))
+        let deadline = Instant::now() + limit;
+        loop {
+            let error = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err((same, Errno::EAGAIN)) if Instant::now() < deadline => {
+                    file = same;
+                    std::thread::sleep(LOOK_INTERVAL);
+                    continue;
+                }
+                Err((_, error)) => error,
+            };
+            let tried = format!("lock {} within {} s", path.display(), limit.as_secs());
+            return Err(RustHostError::io(tried, error));
+        }
     }
 
     fn build(&self) -> PathBuf {
@@ -207,28 +234,83 @@ impl CellCrate {
     }
 }
 
-/// Reads cargo's output to its end.
-fn follow(mut child: Child, progress: &dyn Fn(usize)) -> Result<(), RustHostError> {
+/// Gets what is missing of the crate's dependencies, those of other platforms among them: evcxr asks
+/// cargo about all of them, without a network.
+fn fetch(package: &Path) -> Result<(), RustHostError> {
+    let fetch = |arguments: &[&str]| {
+        let child = Command::new("cargo")
+            .arg("fetch")
+            .args(arguments)
+            .current_dir(package)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| RustHostError::io("run cargo for the bireme crate", error))?;
+        follow(child, FETCH_LIMIT, &|_| {})
+    };
+    fetch(&["--offline"]).or_else(|_| fetch(&[]))
+}
+
+/// Reads cargo's output to its end, and ends cargo at the limit.
+fn follow(
+    mut child: Child,
+    limit: Duration,
+    progress: &dyn Fn(usize),
+) -> Result<(), RustHostError> {
+    let deadline = Instant::now() + limit;
+    let output = read_lines(&mut child)?;
     let mut begun = 0;
-    let mut lines: Vec<String> = Vec::new();
-    if let Some(output) = child.stderr.take() {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            if line.trim_start().starts_with("Compiling") {
-                begun += 1;
-                progress(begun);
+    let mut lines: VecDeque<String> = VecDeque::new();
+    let is_late = loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match output.recv_timeout(left) {
+            Ok(line) => {
+                if line.trim_start().starts_with("Compiling") {
+                    begun += 1;
+                    progress(begun);
+                }
+                if lines.len() == SHOWN_LINES {
+                    lines.pop_front();
+                }
+                lines.push_back(line.chars().take(SHOWN_WIDTH).collect());
             }
-            lines.push(line.chars().take(SHOWN_WIDTH).collect());
+            Err(RecvTimeoutError::Timeout) => break true,
+            Err(RecvTimeoutError::Disconnected) => break false,
         }
+    };
+    let failed = |error| RustHostError::io("wait for cargo", error);
+    if is_late {
+        child.kill().map_err(failed)?;
     }
-    let status = child
-        .wait()
-        .map_err(|error| RustHostError::io("wait for cargo", error))?;
-    if status.success() {
-        return Ok(());
-    }
-    let from = lines.len().saturating_sub(SHOWN_LINES);
-    let reason = format!("cargo ended with {status}\n{}", lines[from..].join("\n"));
+    let status = child.wait().map_err(failed)?;
+    let end = match (is_late, status.success()) {
+        (false, true) => return Ok(()),
+        (false, false) => format!("cargo ended with {status}"),
+        (true, _) => format!("cargo did not end within {} s", limit.as_secs()),
+    };
+    let lines: Vec<String> = lines.into();
+    let reason = format!("{end}\n{}", lines.join("\n"));
     Err(RustHostError::CellCrate { reason })
+}
+
+/// The lines a process writes to standard error, read by a thread that ends with them.
+fn read_lines(child: &mut Child) -> Result<Receiver<String>, RustHostError> {
+    let (lines_tx, lines) = sync_channel(LINES_WAITING);
+    let output = child.stderr.take();
+    let read = move || {
+        let texts = output.into_iter().map(BufReader::new);
+        for line in texts.flat_map(BufRead::lines).map_while(Result::ok) {
+            if lines_tx.send(line).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("cargo output".to_string())
+        .spawn(read)
+        .map_err(|error| RustHostError::io("start a thread", error))?;
+    Ok(lines)
 }
 
 /// Links every file of a tree, or copies it where it cannot be linked; what exists stays.
@@ -279,6 +361,40 @@ mod tests {
         assert!(packed::SOURCES.iter().any(|(name, _)| *name == "lib.rs"));
         assert!(packed::MANIFEST.contains("arrow-array = \"=59"));
         assert_eq!(packed::CONTENT.len(), 16);
+    }
+
+    #[test]
+    fn a_compile_is_followed_and_ended_at_its_limit() {
+        let run = |script: &str| {
+            let mut shell = Command::new("sh");
+            let shell = shell.args(["-c", script]).stderr(Stdio::piped());
+            shell.spawn().unwrap()
+        };
+        let begun = std::cell::Cell::new(0);
+        let progress = |count| begun.set(count);
+        let works = run("echo '   Compiling one v1' >&2; echo '   Compiling two v2' >&2");
+        follow(works, COMPILE_LIMIT, &progress).unwrap();
+        assert_eq!(begun.get(), 2);
+        let fails = follow(run("echo reason >&2; exit 3"), COMPILE_LIMIT, &progress);
+        let text = fails.unwrap_err().to_string();
+        assert!(text.contains("exit status: 3\nreason"), "{text}");
+        let hangs = follow(run("exec sleep 60"), Duration::from_millis(20), &progress);
+        let text = hangs.unwrap_err().to_string();
+        assert!(text.contains("did not end within"), "{text}");
+    }
+
+    #[test]
+    fn a_lock_that_another_holds_is_not_waited_for_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let cell_crate = CellCrate {
+            root: directory.path().to_path_buf(),
+            target: String::new(),
+        };
+        let held = cell_crate.lock(LINK_LIMIT).unwrap();
+        let error = cell_crate.lock(Duration::from_millis(50)).unwrap_err();
+        assert!(error.to_string().contains("lock"), "{error}");
+        drop(held);
+        cell_crate.lock(LINK_LIMIT).unwrap();
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! `?` name the cell and line they come from. Nothing here decides whether a cell failed.
 
 use crate::rewrite::RewrittenCell;
-use crate::source_map::Place;
-use bireme_px::host_protocol::{CellError, Position};
+use crate::source_map::{Place, Position};
+use bireme_px::host_protocol::CellError;
 use bireme_px::relay::PanicReport;
 use evcxr::CompilationError;
 
@@ -24,8 +24,6 @@ pub fn plain(ename: &str, evalue: impl Into<String>, details: Vec<String>) -> Ce
         ename: ename.to_string(),
         evalue,
         traceback: std::iter::once(first).chain(details).collect(),
-        position: None,
-        lost_variables: Vec::new(),
     }
 }
 
@@ -42,10 +40,8 @@ pub fn compile(
         shown = errors.iter().collect();
     }
     let mut traceback = Vec::new();
-    let mut position = None;
     for error in shown.iter().take(SHOWN_ERRORS) {
         let marks = marks(error, cell);
-        position = position.or_else(|| marks.first().map(|mark| mark.start));
         if !traceback.is_empty() {
             traceback.push(String::new());
         }
@@ -75,8 +71,6 @@ pub fn compile(
         ename: "CompileError".to_string(),
         evalue,
         traceback,
-        position,
-        lost_variables: Vec::new(),
     }
 }
 
@@ -86,10 +80,7 @@ pub fn panic(report: Option<&PanicReport>, place: Option<Place>) -> CellError {
     let mut error = plain("Panic", first_line(message), Vec::new());
     error.traceback = lines("Panic", message);
     match (place, report) {
-        (Some(place), _) => {
-            error.traceback.extend(pointer(&place));
-            error.position = Some(place.position);
-        }
+        (Some(place), _) => error.traceback.extend(pointer(&place)),
         (None, Some(report)) if !report.file.is_empty() => {
             let PanicReport {
                 file, line, column, ..
@@ -106,6 +97,16 @@ pub fn question_mark(message: Option<&str>) -> CellError {
     let message = message.unwrap_or("a `?` returned an error");
     let mut error = plain("Error", first_line(message), Vec::new());
     error.traceback = lines("Error", message);
+    error
+}
+
+/// The same error, of a cell that took its process with it: names the variables that are gone.
+pub fn with_lost(mut error: CellError, variables: &[String]) -> CellError {
+    const ITEMS: &str = "items such as functions and types are still there";
+    error.traceback.push(match variables {
+        [] => format!("no variables were lost; {ITEMS}"),
+        names => format!("variables lost: {}; {ITEMS}", names.join(", ")),
+    });
     error
 }
 

@@ -36,6 +36,10 @@ struct State {
     /// Whether that has been answered already, because it was interrupted.
     answered: bool,
     interrupted: bool,
+    /// What it costs when the cell host is ended.
+    variables: Vec<String>,
+    /// Whether that was done.
+    killed: bool,
     /// The cell host as evcxr knows it; known once evcxr has started.
     cell_host: Option<Arc<Mutex<Child>>>,
     /// A cargo of the host's own, which an interrupt does not concern.
@@ -69,7 +73,28 @@ impl Evaluations {
         state.active = Some(id);
         state.answered = false;
         state.interrupted = false;
+        state.variables.clear();
+        state.killed = false;
         true
+    }
+
+    /// Answers an evaluation that nobody will take up.
+    pub fn refuse(&self, id: u64, reason: &str) {
+        let mut state = self.lock();
+        let waiting = state.waiting.len();
+        state.waiting.retain(|other| *other != id);
+        let is_open = state.waiting.len() < waiting;
+        drop(state);
+        if is_open {
+            let error = cell_error::plain("HostError", reason, Vec::new());
+            self.emitter.send(&failed(id, error, Vec::new()));
+        }
+    }
+
+    /// The variables of earlier cells, which go with the cell host when the running cell has to be
+    /// ended.
+    pub fn set_variables(&self, variables: &[String]) {
+        self.lock().variables = variables.to_vec();
     }
 
     /// Whether anything waits or runs.
@@ -122,7 +147,8 @@ impl Evaluations {
         let active = state.active;
         drop(state);
         for id in waiting {
-            self.emitter.send(&interrupted(id));
+            let done = failed(id, interrupted_error(), Vec::new());
+            self.emitter.send(&done);
         }
         let Some(id) = active.filter(|_| is_new) else {
             return;
@@ -153,7 +179,10 @@ impl Evaluations {
         let (cell_host, background) = (state.cell_host.clone(), state.background);
         drop(state);
         match self.relay.refuse() {
-            Phase::Running => kill(cell_host.as_deref()),
+            Phase::Running => {
+                self.lock().killed = true;
+                kill(cell_host.as_deref());
+            }
             Phase::Compiling => {
                 let spared = [self.relay.cell_host(), background];
                 let spared: Vec<u32> = spared.into_iter().flatten().collect();
@@ -166,9 +195,17 @@ impl Evaluations {
     fn answer_early(&self, id: u64) {
         let mut state = self.lock();
         let is_open = state.active == Some(id) && !std::mem::replace(&mut state.answered, true);
+        let lost = state.killed.then(|| std::mem::take(&mut state.variables));
         drop(state);
         if is_open {
-            self.emitter.send(&interrupted(id));
+            let done = match lost {
+                Some(lost) => {
+                    let error = cell_error::with_lost(interrupted_error(), &lost);
+                    failed(id, error, lost)
+                }
+                None => failed(id, interrupted_error(), Vec::new()),
+            };
+            self.emitter.send(&done);
         }
     }
 
@@ -188,16 +225,52 @@ fn kill(cell_host: Option<&Mutex<Child>>) {
     }
 }
 
-/// The error of an interrupted cell that cost no variables.
+/// The error of an interrupted cell.
 pub fn interrupted_error() -> CellError {
-    cell_error::plain("Interrupted", "the cell was interrupted", Vec::new())
+    cell_error::plain("Cancelled", "the cell was interrupted", Vec::new())
 }
 
-fn interrupted(id: u64) -> HostEvent {
+fn failed(id: u64, error: CellError, lost_variables: Vec<String>) -> HostEvent {
     HostEvent::EvalDone {
         id,
-        outcome: Outcome::Error(interrupted_error()),
-        compile_ms: 0,
-        run_ms: 0,
+        outcome: Outcome::Error(error),
+        lost_variables,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bireme_px::frame::{Frame, read_frame};
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+
+    #[test]
+    fn a_refused_evaluation_is_answered_and_so_is_the_one_that_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut answers, kernel) = std::io::pipe().unwrap();
+        let emitter = Arc::new(Emitter::new(File::from(OwnedFd::from(kernel))));
+        let nobody = Arc::new(|_: HostEvent, _: &[u8]| {});
+        let relay = Relay::start(&directory.path().join("relay"), nobody).unwrap();
+        let evaluations = Evaluations::new(emitter, Arc::new(relay));
+        evaluations.add(1);
+        assert!(evaluations.take(1));
+        evaluations.add(2);
+        evaluations.refuse(2, "64 requests wait already");
+        assert!(!evaluations.take(2));
+        evaluations.finish(&HostEvent::EvalDone {
+            id: 1,
+            outcome: Outcome::Ok,
+            lost_variables: Vec::new(),
+        });
+        drop(evaluations);
+        let mut answered = Vec::new();
+        while let Some(Frame { message, .. }) = read_frame(&mut answers).unwrap() {
+            let HostEvent::EvalDone { id, outcome, .. } = message else {
+                panic!("{message:?}");
+            };
+            answered.push((id, outcome == Outcome::Ok));
+        }
+        assert_eq!(answered, [(2, false), (1, true)]);
     }
 }

@@ -10,19 +10,20 @@ use crate::crate_loader::CrateLoader;
 use crate::emitter::Emitter;
 use crate::error::RustHostError;
 use crate::evaluations::{Evaluations, interrupted_error};
-use crate::rewrite::{RewrittenCell, mentions, rewrite};
+use crate::rewrite::{RewrittenCell, mentions, rewrite, uses};
 use crate::source_map::SourceMap;
 use bireme_px::host_protocol::{
     Bundle, CellError, CompletionItem, HostEvent, Outcome, OutputStream, Variable,
 };
 use bireme_px::relay::{CellReport, Relay};
-use evcxr::{CommandContext, Error, EvalContext, EvalContextOutputs, EvalOutputs};
+use evcxr::{
+    CommandContext, CompilationError, Error, EvalContext, EvalContextOutputs, EvalOutputs,
+};
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What every cell is compiled with.
 const PRELUDE: &str = include_str!("../prelude/cell.rs");
@@ -44,6 +45,25 @@ pub struct Evaluator {
     cell_directory: PathBuf,
     sources: SourceMap,
     crate_loaded: bool,
+}
+
+/// How an evaluation went.
+struct Attempt {
+    outcome: Result<(), CellError>,
+    /// Variables of earlier cells that are gone.
+    lost_variables: Vec<String>,
+    /// False when evcxr broke.
+    is_sound: bool,
+}
+
+impl Attempt {
+    fn new(outcome: Result<(), CellError>, lost_variables: Vec<String>) -> Attempt {
+        Attempt {
+            outcome,
+            lost_variables,
+            is_sound: true,
+        }
+    }
 }
 
 /// What an evaluator works with.
@@ -136,67 +156,74 @@ impl Evaluator {
 
     /// Compiles and runs a cell, and answers it. False when evcxr broke and the process must end.
     pub fn evaluate(&mut self, id: u64, code: &str, label: &str) -> bool {
-        let begun = Instant::now();
-        let (outcome, report, sound) = self.attempt(id, code, label);
-        let run_ms = report.run.as_millis() as u64;
-        let total_ms = begun.elapsed().as_millis() as u64;
+        let attempt = self.attempt(id, code, label);
         self.evaluations.finish(&HostEvent::EvalDone {
             id,
-            outcome: outcome.map_or_else(Outcome::Error, |()| Outcome::Ok),
-            compile_ms: total_ms.saturating_sub(run_ms),
-            run_ms,
+            outcome: attempt
+                .outcome
+                .map_or_else(Outcome::Error, |()| Outcome::Ok),
+            lost_variables: attempt.lost_variables,
         });
-        sound
+        attempt.is_sound
     }
 
-    fn attempt(
-        &mut self,
-        id: u64,
-        code: &str,
-        label: &str,
-    ) -> (Result<(), CellError>, CellReport, bool) {
+    fn attempt(&mut self, id: u64, code: &str, label: &str) -> Attempt {
         self.relay.begin(None);
-        let provided = self.provide_crate(id, code);
+        self.provide_crate(id, code);
         self.relay.begin(Some(id));
-        let interrupted = self.evaluations.is_interrupted();
-        let unable = provided.err().or(interrupted.then(interrupted_error));
-        if let Some(error) = unable {
-            return (Err(error), self.relay.end(false), true);
+        if self.evaluations.is_interrupted() {
+            self.relay.end(false);
+            return Attempt::new(Err(interrupted_error()), Vec::new());
         }
         let cell = rewrite(code);
         self.warn_of_lost_variables(id, &cell);
         self.sources.push(label, code, &cell);
-        let variables: Vec<String> = self.variables().into_iter().map(|one| one.name).collect();
+        let mut variables: Vec<String> = self.variables().into_iter().map(|one| one.name).collect();
+        self.evaluations.set_variables(&variables);
+        self.tell_compiling(id, &cell);
         let (mut result, mut report) = self.execute(&cell.code);
+        let mut lost = Vec::new();
         if was_dead(&result, &report) && !self.evaluations.is_interrupted() {
             self.warn(
                 id,
                 "the process of the cells died between two cells",
                 &variables,
             );
+            lost.append(&mut variables);
             self.relay.begin(Some(id));
             (result, report) = self.execute(&cell.code);
         }
-        let Some(result) = result else {
-            let text = "the compiler front end failed; the Rust host restarts";
-            let error = cell_error::plain("HostError", text, Vec::new());
-            return (Err(lost(error, &variables)), report, false);
-        };
-        let died = matches!(result, Err(Error::SubprocessTerminated(_)));
-        let outcome = match result {
-            Ok(outputs) => self.returned(id, outputs, &report),
-            Err(_) if self.evaluations.is_interrupted() => Err(if died {
-                lost(interrupted_error(), &variables)
-            } else {
-                interrupted_error()
-            }),
-            Err(Error::SubprocessTerminated(reason)) => Err(lost(ended(&reason), &variables)),
-            Err(Error::CompilationErrors(errors)) => {
+        let is_sound = result.is_some();
+        let died = !is_sound || matches!(result, Some(Err(Error::SubprocessTerminated(_))));
+        let mut outcome = match result {
+            None => Err(broken()),
+            Some(Ok(outputs)) => self.returned(id, outputs, &report),
+            Some(Err(_)) if self.evaluations.is_interrupted() => Err(interrupted_error()),
+            Some(Err(Error::SubprocessTerminated(reason))) => Err(ended(&reason)),
+            Some(Err(Error::CompilationErrors(errors))) => {
                 Err(cell_error::compile(label, code, &cell, &errors))
             }
-            Err(error) => Err(compiler_message(&error.to_string())),
+            Some(Err(error)) => Err(compiler_message(&error.to_string())),
         };
-        (outcome, report, true)
+        if died {
+            outcome = outcome.map_err(|error| cell_error::with_lost(error, &variables));
+            lost.append(&mut variables);
+        }
+        Attempt {
+            is_sound,
+            ..Attempt::new(outcome, lost)
+        }
+    }
+
+    /// Says that the cell is being compiled; that it runs, the relay says.
+    fn tell_compiling(&self, id: u64, cell: &RewrittenCell) {
+        let has_dependency = cell.commands.iter().any(|line| line.starts_with(":dep"));
+        let text = match has_dependency {
+            true => "compiling dependencies",
+            false => "compiling",
+        };
+        let (id, text) = (Some(id), text.to_string());
+        self.emitter.send(&HostEvent::Progress { id, text });
     }
 
     /// Compiles and runs code; no result when evcxr panicked.
@@ -245,22 +272,26 @@ impl Evaluator {
         cell_error::panic(report.panic.as_ref(), place)
     }
 
-    /// Makes sure that a cell that names the `bireme` crate has it.
-    fn provide_crate(&mut self, id: u64, code: &str) -> Result<(), CellError> {
-        if self.crate_loaded || !mentions(code, &cell_crate::NAMES) {
-            return Ok(());
+    /// Brings the `bireme` crate in for a cell that seems to use it. The cell runs without it when
+    /// that fails: the name may be its own.
+    fn provide_crate(&mut self, id: u64, code: &str) {
+        if self.crate_loaded || !uses(code, &cell_crate::NAMES) {
+            return;
         }
         self.loader.retry();
-        self.loader.wait(id).map_err(|reason| match reason {
-            Some(reason) => host_error("the bireme crate is not there", &reason),
-            None => interrupted_error(),
-        })?;
-        let endangered = self.endangered();
-        if !endangered.is_empty() {
-            self.warn(id, NEW_DEPENDENCY, &endangered);
+        let provided = self.loader.wait(id).and_then(|()| {
+            let endangered = self.endangered();
+            if !endangered.is_empty() {
+                self.warn(id, NEW_DEPENDENCY, &endangered);
+            }
+            self.load_crate().map_err(Some)
+        });
+        if let Err(Some(reason)) = provided
+            && !self.evaluations.is_interrupted()
+        {
+            let text = format!("warning: the cell runs without the bireme crate: {reason}\n");
+            self.tell_error_text(id, &text);
         }
-        self.load_crate()
-            .map_err(|reason| host_error("the bireme crate could not be brought in", &reason))
     }
 
     fn load_crate(&mut self) -> Result<(), String> {
@@ -297,6 +328,10 @@ impl Evaluator {
     fn warn(&self, id: u64, reason: &str, variables: &[String]) {
         let names = variables.join(", ");
         let text = format!("warning: {reason}; variables that are lost: {names}\n");
+        self.tell_error_text(id, &text);
+    }
+
+    fn tell_error_text(&self, id: u64, text: &str) {
         let event = HostEvent::Output {
             id: Some(id),
             stream: OutputStream::Stderr,
@@ -372,7 +407,7 @@ impl Evaluator {
 /// Whether the cell host was dead before the cell could run.
 fn was_dead(result: &Option<Result<EvalOutputs, Error>>, report: &CellReport) -> bool {
     let died = matches!(result, Some(Err(Error::SubprocessTerminated(_))));
-    died && report.started.is_none()
+    died && !report.started
 }
 
 /// The nearest place at or before a byte offset where a character begins.
@@ -401,9 +436,9 @@ fn start_error(reason: &str) -> RustHostError {
     }
 }
 
-fn host_error(what: &str, reason: &str) -> CellError {
-    let details = reason.lines().map(str::to_string).collect();
-    cell_error::plain("HostError", what, details)
+fn broken() -> CellError {
+    let text = "the compiler front end failed; the Rust host restarts";
+    cell_error::plain("HostError", text, Vec::new())
 }
 
 /// What evcxr says without a place in the cell.
@@ -425,7 +460,12 @@ fn compiler_message(text: &str) -> CellError {
 fn describe(error: &Error) -> String {
     match error {
         Error::CompilationErrors(errors) => {
-            let texts: Vec<String> = errors.iter().map(|error| error.rendered()).collect();
+            let text = |error: &CompilationError| match error.rendered() {
+                // Cargo's own errors are not rendered.
+                rendered if rendered.trim().is_empty() => error.message(),
+                rendered => rendered,
+            };
+            let texts: Vec<String> = errors.iter().map(text).collect();
             texts.join("\n")
         }
         other => other.to_string(),
@@ -448,20 +488,4 @@ fn ended(reason: &str) -> CellError {
             cell_error::plain("Crashed", text, Vec::new())
         }
     }
-}
-
-/// Names the variables that went with the cell host.
-fn lost(mut error: CellError, variables: &[String]) -> CellError {
-    let text = match variables {
-        [] => {
-            "no variables were lost; items such as functions and types are still there".to_string()
-        }
-        names => format!(
-            "variables lost: {}; items such as functions and types are still there",
-            names.join(", ")
-        ),
-    };
-    error.traceback.push(text);
-    error.lost_variables = variables.to_vec();
-    error
 }

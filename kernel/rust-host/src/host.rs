@@ -1,13 +1,12 @@
 //! The process `bireme-rust host`: reads the kernel's requests and answers them.
 //!
-//! One thread reads, and answers what must never wait: interrupts, is-complete, shutdown. The main thread
+//! One thread reads, and answers what must never wait: interrupts and shutdown. The main thread
 //! evaluates and completes, one request after the other. The process ends when the kernel closes its
 //! stdin, and takes its compilers and its cell host with it.
 
 use crate::build_processes::end_everything;
 use crate::cell_crate::CellCrate;
 use crate::cell_error;
-use crate::completeness::completeness;
 use crate::crate_loader::CrateLoader;
 use crate::emitter::Emitter;
 use crate::error::RustHostError;
@@ -22,7 +21,7 @@ use nix::unistd::{Pid, dup2_stdin, dup2_stdout, setpgid};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
@@ -32,6 +31,10 @@ const QUEUE: usize = 64;
 /// How long nothing has to be asked before the host does something of its own: first it looks at
 /// types, after [`LOAD_AFTER`] such pauses it brings the `bireme` crate in.
 const IDLE: Duration = Duration::from_millis(300);
+/// Longest wait for the compiler's version: rustup may have to fetch the compiler first.
+const COMPILER_LIMIT: Duration = Duration::from_secs(300);
+/// How often it is looked whether the compiler has said it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// Long enough for somebody to think about the next cell.
 const LOAD_AFTER: usize = 5;
 
@@ -200,7 +203,7 @@ impl Host {
                     let variables = evaluator.variables();
                     self.emitter.send(&HostEvent::Variables { id, variables });
                 }
-                HostRequest::IsComplete { .. } | HostRequest::Interrupt => {}
+                HostRequest::Interrupt => {}
                 HostRequest::Shutdown => return End::Asked,
             }
         }
@@ -237,11 +240,6 @@ impl Reader {
     fn hear(&self, request: HostRequest) {
         match request {
             HostRequest::Interrupt => self.evaluations.interrupt(),
-            HostRequest::IsComplete { id, code } => {
-                let (status, indent) = completeness(&code);
-                let event = HostEvent::Completeness { id, status, indent };
-                self.emitter.send(&event);
-            }
             HostRequest::Complete { id, cursor, .. } if self.evaluations.is_busy() => {
                 self.emitter.send(&nothing_now(id, cursor));
             }
@@ -260,26 +258,17 @@ impl Reader {
         if let Err(TrySendError::Full(request)) = self.queue.try_send(request) {
             tracing::error!(?request, "a request was dropped: {QUEUE} others wait");
             if let HostRequest::Eval { id, .. } = request {
-                self.refuse(id);
+                let reason = format!("{QUEUE} requests wait already");
+                self.evaluations.refuse(id, &reason);
             }
         }
     }
 
-    fn refuse(&self, id: u64) {
-        if self.evaluations.take(id) {
-            let text = format!("{QUEUE} requests wait already");
-            let error = cell_error::plain("HostError", text, Vec::new());
-            let outcome = bireme_px::host_protocol::Outcome::Error(error);
-            self.evaluations.finish(&HostEvent::EvalDone {
-                id,
-                outcome,
-                compile_ms: 0,
-                run_ms: 0,
-            });
-        }
-    }
-
-    /// Ends the process at once: the evaluator may be inside evcxr, which nothing can stop.
+    /// Ends the process at once.
+    #[expect(
+        clippy::exit,
+        reason = "the evaluator may be inside evcxr, which nothing can stop"
+    )]
     fn leave(&self) {
         self.evaluations.leave();
         end_everything();
@@ -320,13 +309,47 @@ fn compiler() -> Result<String, RustHostError> {
             "{reason}; Rust cells need rustc and cargo 1.95 or later on the PATH (see https://rustup.rs)"
         ),
     };
-    let output = Command::new("rustc")
-        .arg("-vV")
-        .output()
-        .map_err(|error| missing(format!("run rustc: {error}")))?;
+    let output = output_of(Command::new("rustc").arg("-vV"), COMPILER_LIMIT)
+        .map_err(|error| missing(format!("run `rustc -vV`: {error}")))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr).trim().to_string();
         return Err(missing(format!("run rustc: {text}")));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What a program that prints little has printed, once it has ended; it is ended at the limit.
+fn output_of(command: &mut Command, limit: Duration) -> std::io::Result<Output> {
+    let pipes = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = pipes.spawn()?;
+    let deadline = Instant::now() + limit;
+    while child.try_wait()?.is_none() {
+        if Instant::now() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            let text = format!("it did not end within {} s and was ended", limit.as_secs());
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    child.wait_with_output()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_does_not_end_is_ended() {
+        let text = output_of(Command::new("echo").arg("one"), COMPILER_LIMIT).unwrap();
+        assert_eq!(text.stdout, b"one\n");
+        let begun = Instant::now();
+        let limit = Duration::from_millis(20);
+        let error = output_of(Command::new("sleep").arg("60"), limit).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
 }

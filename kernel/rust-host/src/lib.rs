@@ -8,7 +8,6 @@
 pub mod build_processes;
 pub mod cell_crate;
 pub mod cell_error;
-pub mod completeness;
 pub mod crate_loader;
 pub mod emitter;
 pub mod error;

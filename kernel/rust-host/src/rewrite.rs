@@ -4,8 +4,8 @@
 //! so that evcxr does not compile the cell twice to find out how to show it. Nothing else of the cell
 //! changes, and no line moves. Code that does not parse goes to the compiler as it is.
 
-use bireme_px::host_protocol::Position;
-use proc_macro2::Span;
+use crate::source_map::Position;
+use proc_macro2::{Span, TokenStream, TokenTree};
 use std::ops::Range;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
@@ -51,6 +51,7 @@ pub fn rewrite(code: &str) -> RewrittenCell {
         commands,
     };
     let Ok(statements) = parse(&rust) else {
+        forget_spans();
         return cell;
     };
     cell.statements = statements
@@ -71,20 +72,42 @@ pub fn rewrite(code: &str) -> RewrittenCell {
         let (value, after) = rest.split_at(range.len());
         cell.code = [before, TAIL_START, value, TAIL_END, after].concat();
     }
-    // The spans of this cell are not needed any more; without this they are kept for ever.
     drop(statements);
-    proc_macro2::extra::invalidate_current_thread_spans();
+    forget_spans();
     cell
 }
 
-/// Whether a name occurs in a cell as a token of its own.
+/// Spans that nobody needs any more keep the text of their cell for ever without this.
+fn forget_spans() {
+    proc_macro2::extra::invalidate_current_thread_spans();
+}
+
+/// Whether a cell uses one of some names: as identifiers, not in its strings and comments.
+pub fn uses(code: &str, names: &[&str]) -> bool {
+    let (rust, _) = blank_commands(code);
+    // What does not come apart into tokens does not compile either, whatever it names.
+    let tokens = rust.parse::<TokenStream>();
+    let found = tokens.is_ok_and(|tokens| has_name(tokens, names));
+    forget_spans();
+    found
+}
+
+fn has_name(tokens: TokenStream, names: &[&str]) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => names.iter().any(|name| ident == *name),
+        TokenTree::Group(group) => has_name(group.stream(), names),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    })
+}
+
+/// Whether a name occurs in a type as a word of its own.
 pub fn mentions(code: &str, names: &[&str]) -> bool {
     code.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
         .any(|word| names.contains(&word))
 }
 
 /// The whole code as statements, after inner attributes.
-pub(crate) fn parse(code: &str) -> syn::Result<Vec<Stmt>> {
+fn parse(code: &str) -> syn::Result<Vec<Stmt>> {
     let cell = |input: ParseStream<'_>| {
         input.call(Attribute::parse_inner)?;
         input.call(Block::parse_within)
@@ -110,7 +133,7 @@ fn is_braced(delimiter: &MacroDelimiter) -> bool {
 }
 
 /// Puts blanks in the place of the commands before the first line of Rust, as evcxr reads them.
-pub(crate) fn blank_commands(code: &str) -> (String, Vec<String>) {
+fn blank_commands(code: &str) -> (String, Vec<String>) {
     let mut commands = Vec::new();
     let mut rust = String::with_capacity(code.len());
     let mut in_commands = true;
@@ -179,6 +202,21 @@ mod tests {
         assert_eq!(at(1), 1);
         let b = cell.code.find("b + c").unwrap() + 1;
         assert_eq!((at(b), at(b + 4)), (4, 8));
+    }
+
+    #[test]
+    fn only_identifiers_use_a_name() {
+        for cell in [
+            "println!(\"Table 1\"); // a Table",
+            "/* Table */ let tables = r#\"Table\"#;",
+            ":dep Table = \"1\"\nlet c = 'T';",
+            "Table \"",
+        ] {
+            assert!(!uses(cell, &["Table"]), "{cell}");
+        }
+        for cell in ["let t = Table::new();", "f(vec![{ Table }])", "a = !Table"] {
+            assert!(uses(cell, &["Column", "Table"]), "{cell}");
+        }
     }
 
     #[test]

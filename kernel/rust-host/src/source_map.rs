@@ -5,7 +5,6 @@
 //! and column the user knows.
 
 use crate::rewrite::RewrittenCell;
-use bireme_px::host_protocol::Position;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -23,6 +22,15 @@ struct Cell {
     label: String,
     code: String,
     statements: Vec<Range<usize>>,
+}
+
+/// A place in a cell's text; lines and columns count from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
 }
 
 /// A place in a cell.

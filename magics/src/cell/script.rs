@@ -1,8 +1,10 @@
 //! The SQL of a cell: binds its values, splits it into statements, runs each and shows what it
 //! gives. Every fault that leaves here has its place in the cell.
 
-use bireme_client::{Rows, RunOptions, Statement, StatementKind};
-use bireme_protocol::proto::{EntryKind, StatementMode};
+use std::time::Duration;
+
+use bireme_client::{QuerySummary, Rows, RunOptions, Statement, StatementKind};
+use bireme_protocol::proto::{DefineReply, EntryKind, StatementMode};
 use bireme_protocol::{ErrorCode, Fault, Position};
 
 use crate::binding::{BoundSql, bind};
@@ -12,7 +14,7 @@ use crate::display::units::{count, counted, milliseconds};
 use crate::host::{Host, StreamName};
 use crate::magic::Body;
 use crate::mime_bundle::MimeBundle;
-use crate::output::{Format, TEXT_ROWS_MAX, extent, print, width};
+use crate::output::{CUT, Format, TEXT_ROWS_MAX, extent, print};
 use crate::runner::Runner;
 
 /// The SQL of one cell.
@@ -20,7 +22,7 @@ pub(crate) struct Script<'h> {
     host: &'h dyn Host,
     body: &'h Body,
     bound: BoundSql,
-    runner: Option<Runner<'h>>,
+    runner: Runner<'h>,
 }
 
 /// How the rows of a query are shown.
@@ -42,7 +44,7 @@ impl<'h> Script<'h> {
             host,
             body,
             bound,
-            runner: None,
+            runner: Runner::new(host),
         })
     }
 
@@ -52,7 +54,11 @@ impl<'h> Script<'h> {
     }
 
     /// Runs a statement that gives no rows, or an explained one. `None` when it is a query.
-    pub(crate) async fn command(&mut self, statement: &Statement) -> Result<Option<String>, Fault> {
+    pub(crate) async fn command(
+        &mut self,
+        statement: &Statement,
+        timeout: Option<Duration>,
+    ) -> Result<Option<String>, Fault> {
         let Statement { text, offset, .. } = statement;
         match &statement.kind {
             StatementKind::Query | StatementKind::Copy => Ok(None),
@@ -63,6 +69,7 @@ impl<'h> Script<'h> {
                 };
                 let options = RunOptions {
                     mode,
+                    timeout,
                     ..RunOptions::default()
                 };
                 self.explain(&text[*body..], offset + body, options).await?;
@@ -70,7 +77,7 @@ impl<'h> Script<'h> {
             }
             StatementKind::Define => self.define(text, *offset).await.map(Some),
             StatementKind::Drop { name, if_exists } => {
-                let service = self.host.queries().await?;
+                let service = self.runner.service().await?;
                 let dropped = service.drop_name(name, *if_exists).await;
                 let dropped = dropped.map_err(|fault| self.at_statement(fault, statement))?;
                 Ok(Some(match dropped {
@@ -95,50 +102,35 @@ impl<'h> Script<'h> {
         }
     }
 
-    /// Defines a view by the query of a statement; gives the acknowledgement.
+    /// Defines a view by the query of a statement; gives the acknowledgement. `name_at` is where
+    /// the name stands in the cell.
     pub(crate) async fn define_view(
         &mut self,
         name: &str,
+        name_at: Position,
         query: &Statement,
     ) -> Result<String, Fault> {
-        let prefix = format!("CREATE OR REPLACE VIEW {name} AS\n");
-        let sql = format!("{prefix}{}", query.text);
-        self.send_definition(&sql, &query.text, query.offset, 1)
-            .await
+        let sql = format!("CREATE OR REPLACE VIEW {name} AS\n{}", query.text);
+        let values = self.bound.values_in(&query.text);
+        let defined = self.runner.define(&sql, values).await;
+        let reply = defined.map_err(|fault| match fault.position {
+            // The line above the user's own text has nothing of theirs but the name.
+            Some(at) if at.line <= 1 => fault.at(name_at),
+            Some(at) => {
+                let line = at.line - 1;
+                let fault = fault.at(Position { line, ..at });
+                self.place(fault, &query.text, query.offset)
+            }
+            None => fault,
+        })?;
+        Ok(acknowledgement(reply))
     }
 
     async fn define(&mut self, text: &str, offset: usize) -> Result<String, Fault> {
-        self.send_definition(text, text, offset, 0).await
-    }
-
-    /// `prefix_lines` lines stand above the user's own text in what is sent.
-    async fn send_definition(
-        &mut self,
-        sql: &str,
-        own: &str,
-        offset: usize,
-        prefix_lines: u32,
-    ) -> Result<String, Fault> {
-        let service = self.host.queries().await?;
-        let values = self.bound.values_in(own);
-        let reply = service.define(sql, values).await.map_err(|mut fault| {
-            if let Some(position) = &mut fault.position {
-                position.line = position.line.saturating_sub(prefix_lines).max(1);
-            }
-            self.place(fault, own, offset)
-        })?;
-        let entry = reply.entry.unwrap_or_default();
-        let verb = if reply.replaced {
-            "replaced"
-        } else {
-            "created"
-        };
-        let kind = match entry.kind() {
-            EntryKind::ExternalTable => "external table",
-            EntryKind::View | EntryKind::Unspecified => "view",
-        };
-        let columns = counted(column_count(&entry.schema_json), "column");
-        Ok(format!("{verb} {kind} {} ({columns})", entry.name))
+        let values = self.bound.values_in(text);
+        let defined = self.runner.define(text, values).await;
+        let reply = defined.map_err(|fault| self.place(fault, text, offset))?;
+        Ok(acknowledgement(reply))
     }
 
     /// Explains a query, or runs and measures it, and shows its plan.
@@ -157,7 +149,7 @@ impl<'h> Script<'h> {
             is_trivial,
             ..options
         };
-        let outcome = self.runner().await?.run(sql, &options).await;
+        let outcome = self.runner.run(sql, &options).await;
         let outcome = outcome.map_err(|fault| self.place(fault, sql, offset))?;
         match &outcome.summary.plan {
             Some(tree) => self.host.display(plan::render(tree), None),
@@ -175,7 +167,7 @@ impl<'h> Script<'h> {
         &mut self,
         query: &Statement,
         showing: Showing,
-        timeout: Option<std::time::Duration>,
+        timeout: Option<Duration>,
     ) -> Result<(), Fault> {
         let extent = extent(self.host, showing.rows);
         let rows = match showing.format {
@@ -196,14 +188,11 @@ impl<'h> Script<'h> {
             rows,
             is_trivial: query.is_trivial,
         };
-        let outcome = self.runner().await?.run(&query.text, &options).await;
+        let outcome = self.runner.run(&query.text, &options).await;
         let outcome = outcome.map_err(|fault| self.place(fault, &query.text, query.offset))?;
         let mut remarks = showing.remarks;
-        if showing
-            .limit
-            .is_some_and(|limit| outcome.summary.rows >= limit)
-        {
-            remarks.push("cut by --limit".into());
+        if outcome.is_cut {
+            remarks.push(CUT.into());
         }
         if showing.format != Format::Table {
             print(self.host, showing.format, &outcome.schema, &outcome.batches)?;
@@ -211,13 +200,7 @@ impl<'h> Script<'h> {
             return Ok(());
         }
         let facts = Facts::of(&outcome.summary, remarks);
-        let bundle = table::render(
-            &outcome.schema,
-            &outcome.batches,
-            &facts,
-            extent,
-            width(self.host),
-        );
+        let bundle = table::render(&outcome.schema, &outcome.batches, &facts, extent, None);
         match showing.is_result {
             true => self.host.result(bundle),
             false => self.host.display(bundle, None),
@@ -226,7 +209,7 @@ impl<'h> Script<'h> {
     }
 
     /// Rows as text have no shape line: what is missing is said beside them.
-    fn tell_left_out(&self, summary: &bireme_client::QuerySummary) {
+    fn tell_left_out(&self, summary: &QuerySummary) {
         if summary.rows <= TEXT_ROWS_MAX {
             return;
         }
@@ -245,14 +228,6 @@ impl<'h> Script<'h> {
         if !line.is_empty() {
             self.host.display(MimeBundle::plain(line), None);
         }
-    }
-
-    async fn runner(&mut self) -> Result<&mut Runner<'h>, Fault> {
-        let runner = match self.runner.take() {
-            Some(runner) => runner,
-            None => Runner::new(self.host).await?,
-        };
-        Ok(self.runner.insert(runner))
     }
 
     /// A fault about a statement as a whole.
@@ -280,6 +255,22 @@ impl<'h> Script<'h> {
 fn to_cell(mut fault: Fault, body: &Body) -> Fault {
     fault.position = fault.position.map(|position| body.to_cell(position));
     fault
+}
+
+/// What a definition did.
+fn acknowledgement(reply: DefineReply) -> String {
+    let entry = reply.entry.unwrap_or_default();
+    let verb = if reply.replaced {
+        "replaced"
+    } else {
+        "created"
+    };
+    let kind = match entry.kind() {
+        EntryKind::ExternalTable => "external table",
+        EntryKind::View | EntryKind::Unspecified => "view",
+    };
+    let columns = counted(column_count(&entry.schema_json), "column");
+    format!("{verb} {kind} {} ({columns})", entry.name)
 }
 
 fn column_count(schema_json: &str) -> u64 {

@@ -34,16 +34,11 @@ static SPEC: Spec = Spec {
         Flag::switch("lazy", "Define the view NAME and run nothing."),
         Flag::value(
             "limit",
-            ValueKind::Integer,
+            ValueKind::Count,
             "none",
             "Most rows the result has; the view has no limit.",
         ),
-        Flag::value(
-            "rows",
-            ValueKind::Integer,
-            "display.rows",
-            "Most rows shown.",
-        ),
+        Flag::value("rows", ValueKind::Count, "display.rows", "Most rows shown."),
         Flag::value(
             "timeout",
             ValueKind::Duration,
@@ -136,7 +131,7 @@ async fn run_statement(
     showing: Showing,
     call: &Call,
 ) -> Result<(), Fault> {
-    match script.command(statement).await? {
+    match script.command(statement, call.timeout()).await? {
         Some(acknowledgement) => script.acknowledge(&acknowledgement),
         None => script.show(statement, showing, call.timeout()).await?,
     }
@@ -146,7 +141,8 @@ async fn run_statement(
 async fn run_last(script: &mut Script<'_>, call: &Call, last: &Statement) -> Result<(), Fault> {
     let mut remarks = Vec::new();
     if let Some(name) = call.arguments.text("NAME") {
-        let acknowledgement = script.define_view(name, last).await?;
+        let name_at = call.arguments.position("NAME").unwrap_or(call.position());
+        let acknowledgement = script.define_view(name, name_at, last).await?;
         if call.arguments.has("lazy") {
             script.acknowledge(&acknowledgement);
             return Ok(());

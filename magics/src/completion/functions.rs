@@ -1,5 +1,5 @@
-//! The functions every engine has, with their signatures; a list that was read once from the
-//! documentation DataFusion's functions carry.
+//! The functions every engine has, with their signatures: a list that was read once from the
+//! documentation of DataFusion, which is no dependency here.
 
 use std::sync::LazyLock;
 

@@ -143,6 +143,7 @@ fn values(kind: ValueKind, word: &str, names: &Names) -> Vec<Match> {
         ValueKind::Text
         | ValueKind::NewName
         | ValueKind::Integer
+        | ValueKind::Count
         | ValueKind::Duration
         | ValueKind::QueryId => Vec::new(),
     }

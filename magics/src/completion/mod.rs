@@ -47,7 +47,6 @@ impl Names {
                 EntryKind::View | EntryKind::Unspecified => "view",
             },
             columns: columns(&entry.schema_json),
-            sql: entry.sql.clone(),
         });
         Self {
             tables: tables.collect(),
@@ -66,8 +65,6 @@ pub struct Table {
     pub kind: &'static str,
     /// Names and types of its columns.
     pub columns: Vec<(String, String)>,
-    /// The statement that defined it.
-    pub sql: String,
 }
 
 /// What a match is; front ends show it beside the text.

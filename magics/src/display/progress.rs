@@ -89,12 +89,15 @@ pub fn running(step: &Step, elapsed: Duration) -> MimeBundle {
 
 /// Draws a query that waits.
 pub fn queued(place: u32, elapsed: Duration) -> MimeBundle {
+    doing(&format!("waiting, place {place} in the queue"), elapsed)
+}
+
+/// Draws something that goes on and has no numbers.
+pub fn doing(what: &str, elapsed: Duration) -> MimeBundle {
     let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    let text = format!(
-        "waiting, place {place} in the queue · {}",
-        milliseconds(elapsed_ms)
-    );
-    MimeBundle::new(text.clone(), format!("<small>{text}</small>"))
+    let text = format!("{what} · {}", milliseconds(elapsed_ms));
+    let html = format!("<small>{}</small>", escape_html(&text));
+    MimeBundle::new(text, html)
 }
 
 /// The line that is left when a query has ended well.
@@ -116,12 +119,10 @@ pub fn summary_line(rows: u64, progress: &QueryProgress) -> String {
         counted(rows, "row"),
         milliseconds(progress.elapsed_ms)
     )];
-    if progress.bytes_scanned > 0 {
+    if let Some(read) = read(progress.rows_scanned, progress.bytes_scanned) {
         let rate = rate(progress.bytes_scanned, progress.elapsed_ms);
         let rate = rate.map(|rate| format!(" at {rate}")).unwrap_or_default();
-        let rows = counted(progress.rows_scanned, "row");
-        let bytes = format_bytes(progress.bytes_scanned);
-        parts.push(format!("read {rows}, {bytes}{rate}"));
+        parts.push(format!("{read}{rate}"));
     }
     parts.extend(moved(progress));
     if progress.engines > 0 {
@@ -130,7 +131,7 @@ pub fn summary_line(rows: u64, progress: &QueryProgress) -> String {
     parts.join(" · ")
 }
 
-/// The line that is left when a query has failed or was cancelled.
+/// The line that is left when something has ended without numbers, well or not.
 pub fn stopped(what: &str, elapsed: Duration) -> MimeBundle {
     let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     let text = format!("{what} after {}", milliseconds(elapsed_ms));
@@ -141,6 +142,12 @@ pub fn stopped(what: &str, elapsed: Duration) -> MimeBundle {
             escape_html(&text)
         ),
     )
+}
+
+/// What a query has read, if it read anything.
+pub(crate) fn read(rows: u64, bytes: u64) -> Option<String> {
+    let rows = counted(rows, "row");
+    (bytes > 0).then(|| format!("read {rows}, {}", format_bytes(bytes)))
 }
 
 fn percent(progress: &QueryProgress) -> Option<u64> {

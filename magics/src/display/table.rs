@@ -1,4 +1,4 @@
-//! The result of a query: shape, names, types, first and last rows.
+//! The result of a query: shape, names, types, first and last rows, and what was read for it.
 //!
 //! A null is `null`, pale in HTML; text that reads `null` is in quotes, so the two are never taken
 //! for each other. Numbers stand right, long values are clipped, a table is never more than
@@ -11,6 +11,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bireme_client::QuerySummary;
 
 use super::grid::{Align, Cell, Column, Grid, HTML_BYTES_MAX, Row};
+use super::progress::read;
 use super::units::{count, counted, escape_html, milliseconds, one_line};
 use crate::mime_bundle::MimeBundle;
 
@@ -62,6 +63,10 @@ pub struct Facts {
     pub engines: u32,
     /// Wall time.
     pub elapsed_ms: u64,
+    /// Rows that were read for it.
+    pub rows_read: u64,
+    /// Bytes that were read for it; 0 when it reads no table.
+    pub bytes_read: u64,
     /// More to say in the shape line, e.g. the limit that cut it.
     pub remarks: Vec<String>,
 }
@@ -73,6 +78,8 @@ impl Facts {
             rows: summary.rows,
             engines: summary.progress.engines,
             elapsed_ms: u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX),
+            rows_read: summary.progress.rows_scanned,
+            bytes_read: summary.progress.bytes_scanned,
             remarks,
         }
     }
@@ -87,24 +94,35 @@ pub fn render(
     width: Option<usize>,
 ) -> MimeBundle {
     let shape = shape_line(schema, facts);
+    let footer = read(facts.rows_read, facts.bytes_read);
     let mut grid = grid(schema, batches, facts.rows, extent);
     let mut drawn = grid.to_html();
     // Text of nothing but quotes and ampersands is six times as long in HTML.
-    while drawn.len() + shape.len() * 6 + 200 > HTML_BYTES_MAX && grid.html_width > 1 {
+    while drawn.len() + shape.len() * 6 + 400 > HTML_BYTES_MAX && grid.html_width > 1 {
         grid.html_width /= 2;
         drawn = grid.to_html();
     }
+    let small = |text: &str| {
+        let text = escape_html(text);
+        format!("<small style=\"opacity:0.7\">{text}</small>")
+    };
     let html = format!(
-        "<div style=\"overflow-x:auto\"><small style=\"opacity:0.7\">{}</small>{drawn}</div>",
-        escape_html(&shape)
+        "<div style=\"overflow-x:auto\">{}{drawn}{}</div>",
+        small(&shape),
+        footer.as_deref().map(small).unwrap_or_default()
     );
     if let Some(width) = width {
         grid = fitted(grid, schema, batches, facts.rows, extent, width);
     }
-    let plain = match schema.fields().is_empty() {
-        true => shape,
-        false => format!("{shape}\n{}", grid.to_plain()),
-    };
+    let mut plain = shape;
+    if !schema.fields().is_empty() {
+        plain.push('\n');
+        plain.push_str(&grid.to_plain());
+    }
+    if let Some(footer) = footer {
+        plain.push('\n');
+        plain.push_str(&footer);
+    }
     MimeBundle::new(plain, html)
 }
 

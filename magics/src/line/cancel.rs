@@ -7,6 +7,7 @@ use crate::display::listing::clip_id;
 use crate::host::Host;
 use crate::magic::{BodyKind, Call, Example, Forms, Magic, Positional, Spec, ValueKind};
 use crate::mime_bundle::MimeBundle;
+use crate::runner::attach;
 
 /// `%cancel`.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Magic for Cancel {
 
     async fn run(&self, host: &dyn Host, call: &Call) -> Result<(), Fault> {
         let id = call.arguments.text("ID").unwrap_or_default();
-        let service = host.queries().await?;
+        let service = attach(host).await?;
         let reply = service
             .cancel(id, "%cancel")
             .await

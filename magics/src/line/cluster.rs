@@ -7,6 +7,7 @@ use crate::clock::now_ms;
 use crate::display::listing;
 use crate::host::{Host, LogSource, StreamName};
 use crate::magic::{BodyKind, Call, Example, Flag, Forms, Magic, Positional, Spec, ValueKind};
+use crate::runner::attach;
 
 /// `%cluster`.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl Magic for Cluster {
         if call.arguments.text("WHAT") == Some("logs") {
             return logs(host, call).await;
         }
-        let service = host.queries().await?;
+        let service = attach(host).await?;
         let status = service.status().await?;
         let listing = listing::cluster(&status, &service.session(), now_ms().cast_unsigned());
         host.display(listing, None);

@@ -7,6 +7,7 @@ use crate::clock::now_ms;
 use crate::display::listing;
 use crate::host::Host;
 use crate::magic::{BodyKind, Call, Example, Forms, Magic, Spec};
+use crate::runner::attach;
 
 /// `%engines`.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl Magic for Engines {
     }
 
     async fn run(&self, host: &dyn Host, _call: &Call) -> Result<(), Fault> {
-        let status = host.queries().await?.status().await?;
+        let status = attach(host).await?.status().await?;
         host.display(listing::engines(&status, now_ms().cast_unsigned()), None);
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::display::listing;
 use crate::display::units::counted;
 use crate::host::Host;
 use crate::magic::{BodyKind, Call, Example, Flag, Forms, Magic, Spec, ValueKind};
+use crate::runner::attach;
 
 /// `%history`.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Magic for History {
             .unwrap_or(LIMIT)
             .clamp(1, LIMIT_MAX);
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let service = host.queries().await?;
+        let service = attach(host).await?;
         let past = service.history(call.arguments.has("all"), limit).await?;
         let headline = match past.len() {
             0 => "no query has run yet".to_string(),

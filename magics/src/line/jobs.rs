@@ -8,6 +8,7 @@ use crate::display::listing;
 use crate::display::units::counted;
 use crate::host::Host;
 use crate::magic::{BodyKind, Call, Example, Forms, Magic, Spec};
+use crate::runner::attach;
 
 /// `%jobs`.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Magic for Jobs {
     }
 
     async fn run(&self, host: &dyn Host, _call: &Call) -> Result<(), Fault> {
-        let jobs = host.queries().await?.jobs().await?;
+        let jobs = attach(host).await?.jobs().await?;
         let headline = match jobs.len() {
             0 => "nothing runs and nothing waits".to_string(),
             many => counted(many as u64, "query"),

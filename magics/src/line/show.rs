@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::magic::{
     BodyKind, Call, Example, Flag, Forms, Magic, Positional, Spec, ValueKind, is_name,
 };
-use crate::output::{extent, width};
+use crate::output::{CUT, extent};
 use crate::runner::Runner;
 
 /// `%show`.
@@ -30,16 +30,11 @@ static SPEC: Spec = Spec {
     flags: &[
         Flag::value(
             "limit",
-            ValueKind::Integer,
+            ValueKind::Count,
             "none",
             "Most rows the result has.",
         ),
-        Flag::value(
-            "rows",
-            ValueKind::Integer,
-            "display.rows",
-            "Most rows shown.",
-        ),
+        Flag::value("rows", ValueKind::Count, "display.rows", "Most rows shown."),
         Flag::value(
             "timeout",
             ValueKind::Duration,
@@ -80,19 +75,17 @@ impl Magic for Show {
             ..RunOptions::default()
         };
         let sql = select_all(name);
-        let outcome = Runner::new(host).await?.run(&sql, &options).await;
+        let outcome = Runner::new(host).run(&sql, &options).await;
         let outcome = outcome.map_err(|mut fault| {
             fault.position = call.arguments.position("NAME");
             fault
         })?;
-        let facts = Facts::of(&outcome.summary, vec![name.to_string()]);
-        let bundle = table::render(
-            &outcome.schema,
-            &outcome.batches,
-            &facts,
-            extent,
-            width(host),
-        );
+        let mut remarks = vec![name.to_string()];
+        if outcome.is_cut {
+            remarks.push(CUT.into());
+        }
+        let facts = Facts::of(&outcome.summary, remarks);
+        let bundle = table::render(&outcome.schema, &outcome.batches, &facts, extent, None);
         host.result(bundle);
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::display::timeline;
 use crate::host::Host;
 use crate::magic::{BodyKind, Call, Example, Flag, Forms, Magic, Positional, Spec, ValueKind};
 use crate::mime_bundle::MimeBundle;
+use crate::runner::attach;
 
 /// `%trace`.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ impl Magic for Trace {
 }
 
 async fn spans(host: &dyn Host, call: &Call) -> Result<Vec<EngineSpans>, Fault> {
-    let service = host.queries().await?;
+    let service = attach(host).await?;
     if call.arguments.has("all") {
         return service.spans("").await;
     }

@@ -69,6 +69,11 @@ const CELLS: &[(&str, &str, &str)] = &[
         "",
     ),
     (
+        "%%sql --limit «0»\nSELECT 1",
+        "\"0\" is not a whole number from 1",
+        "leave it out",
+    ),
+    (
         "%%sql --limit=«-5»\nSELECT 1",
         "\"-5\" is not a whole number",
         "",
@@ -173,6 +178,10 @@ const CELLS: &[(&str, &str, &str)] = &[
         "",
     ),
     ("%%sql v\nSELECT «bad_a»", "\"bad_a\"", ""),
+    // In the line that we write above the query stands the name.
+    ("%%sql «bad_v»\nSELECT 1", "\"bad_v\"", ""),
+    ("%%sql --lazy «bad_v»\nSELECT\n  1", "\"bad_v\"", ""),
+    ("%sql «bad_v» << SELECT 1", "\"bad_v\"", ""),
     ("%%sql v --lazy\n\nSELECT x,\n  «bad_a»", "\"bad_a\"", ""),
     ("%sql SELECT 1; SELECT «bad_a»", "\"bad_a\"", ""),
     (

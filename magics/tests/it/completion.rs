@@ -199,7 +199,6 @@ fn a_large_catalog_is_answered_in_time() {
         columns: (0..100)
             .map(|c| (format!("column_{n}_{c}"), "i64".into()))
             .collect(),
-        sql: String::new(),
     };
     let names = Names {
         tables: (0..1_000).map(table).collect(),

@@ -26,7 +26,7 @@ fn drawn(batches: &[RecordBatch], rows: u64, extent: Extent, width: Option<usize
         rows,
         engines: 3,
         elapsed_ms: 41,
-        remarks: Vec::new(),
+        ..Facts::default()
     };
     table::render(&batches[0].schema(), batches, &facts, extent, width)
 }
@@ -206,6 +206,28 @@ fn html_is_inline_escaped_and_inherits_its_colours() {
     </table>
     </div>
     "#);
+}
+
+#[test]
+fn below_a_table_stands_what_was_read() {
+    let batch = samples::rows(1);
+    let facts = Facts {
+        rows: 1,
+        rows_read: 20_000_000,
+        bytes_read: 512 << 20,
+        ..Facts::default()
+    };
+    let batches = std::slice::from_ref(&batch);
+    let bundle = table::render(&batch.schema(), batches, &facts, Extent::default(), None);
+    assert!(
+        bundle.plain.ends_with("┘\nread 20_000_000 rows, 512.0 MiB"),
+        "{}",
+        bundle.plain
+    );
+    let html = bundle.html.unwrap();
+    let footer =
+        "</table><small style=\"opacity:0.7\">read 20_000_000 rows, 512.0 MiB</small></div>";
+    assert!(html.ends_with(footer), "{html}");
 }
 
 #[test]

@@ -1,10 +1,5 @@
 //! Magics as a kernel uses them: cells go in, outputs and faults come out of a scripted host.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests fail as tests do"
-)]
+#![cfg(test)]
 
 mod carets;
 mod completion;

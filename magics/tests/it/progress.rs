@@ -128,6 +128,64 @@ async fn statements_of_a_cell_share_one_line() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_takes_its_time_is_waited_for_in_the_same_line() {
+    let host = ScriptedHost::default();
+    host.attach_after(Duration::from_millis(700));
+    host.run("%%sql\nSELECT 1").await.unwrap();
+    let shown = shown(&host);
+    assert!(shown.len() >= 2, "{shown:#?}");
+    assert!(
+        shown[0].starts_with("connecting to the cluster · "),
+        "{shown:#?}"
+    );
+    assert!(
+        shown.last().unwrap().starts_with("3 rows in "),
+        "{shown:#?}"
+    );
+}
+
+#[tokio::test]
+async fn magics_that_ask_the_cluster_tell_that_they_wait_for_it() {
+    for cell in ["%engines", "%jobs", "%%sql\nDROP VIEW v"] {
+        let host = ScriptedHost::default();
+        host.attach_after(Duration::from_millis(600));
+        host.run(cell).await.unwrap();
+        let shown = shown(&host);
+        let (first, last) = (&shown[0], &shown[shown.len() - 1]);
+        assert!(first.starts_with("connecting to the cluster · "), "{first}");
+        assert!(last.starts_with("connected after "), "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_definition_that_takes_its_time_is_told() {
+    let host = ScriptedHost::default();
+    host.define_after(Duration::from_millis(700));
+    host.run("%%sql v --lazy\nSELECT 1").await.unwrap();
+    let shown = shown(&host);
+    assert!(shown.len() >= 2, "{shown:#?}");
+    assert!(shown[0].starts_with("planning · "), "{shown:#?}");
+    assert!(
+        shown.last().unwrap().starts_with("planned after "),
+        "{shown:#?}"
+    );
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_the_wait_for_a_cluster() {
+    let host = ScriptedHost::default();
+    host.attach_after(Duration::from_secs(3600));
+    let interrupt = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        host.cancellation.cancel();
+    };
+    let started = std::time::Instant::now();
+    let (outcome, ()) = tokio::join!(host.run("%%sql\nSELECT 1"), interrupt);
+    assert_eq!(outcome.unwrap_err().code, ErrorCode::Cancelled);
+    assert!(started.elapsed() < Duration::from_millis(100 + 500));
+}
+
+#[tokio::test]
 async fn an_interrupt_ends_the_query_at_once() {
     let host = ScriptedHost::default();
     host.script(vec![(Duration::from_secs(3600), done(1, None))]);

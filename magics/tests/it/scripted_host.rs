@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bireme_client::{QueryUpdate, RunOptions};
-use bireme_magics::host::{LogSource, Restart, StreamName, Surface};
+use bireme_magics::host::{LogSource, Restart, StreamName};
 use bireme_magics::{
     Body, Cell, Host, MimeBundle, QueryService, RunningQuery, Segment, help, parse,
 };
@@ -39,13 +39,15 @@ struct State {
     submitted: Vec<(String, RunOptions)>,
     cancelled_by_drop: usize,
     ids: usize,
+    attach_delay: Duration,
+    define_delay: Duration,
+    is_catalog_lost: bool,
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct ScriptedHost {
     state: Arc<Mutex<State>>,
     pub(crate) cancellation: CancellationToken,
-    pub(crate) is_terminal: bool,
 }
 
 impl ScriptedHost {
@@ -58,11 +60,19 @@ impl ScriptedHost {
         host
     }
 
-    pub(crate) fn on_a_terminal() -> Self {
-        Self {
-            is_terminal: true,
-            ..Self::default()
-        }
+    /// The cluster is there after a while.
+    pub(crate) fn attach_after(&self, delay: Duration) {
+        self.state().attach_delay = delay;
+    }
+
+    /// Planning a definition takes a while.
+    pub(crate) fn define_after(&self, delay: Duration) {
+        self.state().define_delay = delay;
+    }
+
+    /// Nobody answers who asks for the catalog.
+    pub(crate) fn lose_catalog(&self) {
+        self.state().is_catalog_lost = true;
     }
 
     /// The next query gives these updates.
@@ -140,13 +150,6 @@ impl ScriptedHost {
 
 #[async_trait]
 impl Host for ScriptedHost {
-    fn surface(&self) -> Surface {
-        match self.is_terminal {
-            true => Surface::Terminal { width: 80 },
-            false => Surface::Notebook,
-        }
-    }
-
     fn display(&self, bundle: MimeBundle, display_id: Option<&str>) {
         self.record(Event::Display(bundle, display_id.map(str::to_string)));
     }
@@ -182,6 +185,8 @@ impl Host for ScriptedHost {
     }
 
     async fn queries(&self) -> Result<Arc<dyn QueryService>, Fault> {
+        let delay = self.state().attach_delay;
+        tokio::time::sleep(delay).await;
         Ok(Arc::new(self.clone()))
     }
 
@@ -275,6 +280,8 @@ impl QueryService for ScriptedHost {
         values: Vec<proto::BoundValue>,
     ) -> Result<proto::DefineReply, Fault> {
         refuse_bad_names(sql)?;
+        let delay = self.state().define_delay;
+        tokio::time::sleep(delay).await;
         let values: Vec<_> = values
             .iter()
             .map(|v| format!(" [{}={}]", v.name, v.json))
@@ -318,7 +325,13 @@ impl QueryService for ScriptedHost {
     }
 
     async fn catalog(&self) -> Result<proto::Catalog, Fault> {
-        Ok(catalog())
+        match self.state().is_catalog_lost {
+            true => Err(Fault::new(
+                ErrorCode::Unavailable,
+                "ask for the catalog: nobody answers",
+            )),
+            false => Ok(catalog()),
+        }
     }
 
     async fn status(&self) -> Result<proto::ClusterStatus, Fault> {

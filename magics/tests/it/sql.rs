@@ -1,6 +1,9 @@
 //! What `%%sql` and its kin send and show.
 
+use std::time::Duration;
+
 use bireme_client::Rows;
+use bireme_protocol::ErrorCode;
 use serde_json::json;
 
 use crate::samples::{answer, rows};
@@ -26,6 +29,7 @@ async fn a_query_is_the_value_of_its_cell() {
     │   1 ┆ vessel 1 │
     │   2 ┆ null     │
     └─────┴──────────┘
+    read 1_000_000 rows, 512.0 MiB
     ");
 }
 
@@ -44,6 +48,7 @@ async fn every_statement_runs_and_every_query_shows() {
     │   1 ┆ vessel 1 │
     │   2 ┆ null     │
     └─────┴──────────┘
+    read 1_000_000 rows, 512.0 MiB
     query.timeout = 30s
     dropped v
     result:
@@ -56,6 +61,7 @@ async fn every_statement_runs_and_every_query_shows() {
     │   1 ┆ vessel 1 │
     │   2 ┆ null     │
     └─────┴──────────┘
+    read 1_000_000 rows, 512.0 MiB
     ");
 }
 
@@ -73,6 +79,7 @@ async fn a_name_defines_a_view_and_lazy_runs_nothing() {
     │   1 ┆ vessel 1 │
     │   2 ┆ null     │
     └─────┴──────────┘
+    read 1_000_000 rows, 512.0 MiB
     ");
     insta::assert_snapshot!(transcript("%%sql fast --lazy\nSELECT 1").await, @"
     sent: CREATE OR REPLACE VIEW fast AS⏎SELECT 1
@@ -90,6 +97,7 @@ async fn a_name_defines_a_view_and_lazy_runs_nothing() {
     │   1 ┆ vessel 1 │
     │   2 ┆ null     │
     └─────┴──────────┘
+    read 1_000_000 rows, 512.0 MiB
     ");
 }
 
@@ -124,6 +132,40 @@ async fn values_are_bound_and_never_pasted() {
 }
 
 #[tokio::test]
+async fn a_literal_never_takes_the_name_of_a_parameter() {
+    let parameters = [
+        ("value_1", json!(1)),
+        ("value_3", json!(3)),
+        ("true", json!(0)),
+    ];
+    let host = ScriptedHost::with_parameters(&parameters);
+    host.run("%%sql\nSELECT {{5}}, $value_1, {{6}}, {{value_3}}, {{true}}, $true")
+        .await
+        .unwrap();
+    let (sql, options) = host.submitted().remove(0);
+    assert_eq!(
+        sql,
+        "SELECT $value_2, $value_1, $value_4, $value_3, $value_5, $true"
+    );
+    let values: Vec<_> = options
+        .values
+        .iter()
+        .map(|value| format!("{}={}", value.name, value.json))
+        .collect();
+    assert_eq!(
+        values,
+        [
+            "value_2=5",
+            "value_1=1",
+            "value_4=6",
+            "value_3=3",
+            "value_5=true",
+            "true=0"
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_statement_gets_the_values_it_uses() {
     let host = ScriptedHost::with_parameters(&[("a", json!(1)), ("b", json!(2))]);
     host.run("%%sql\nSELECT $a;\nSELECT $b").await.unwrap();
@@ -138,14 +180,15 @@ async fn a_statement_gets_the_values_it_uses() {
 #[tokio::test]
 async fn limits_and_previews_reach_the_engines() {
     let host = ScriptedHost::default();
-    host.script(answer(&rows(5), 5));
+    host.script(answer(&rows(6), 6));
     host.run("%%sql --limit 5 --rows 4 --timeout 30s\nSELECT * FROM ais")
         .await
         .unwrap();
     let (_, options) = host.submitted().remove(0);
-    assert_eq!(options.limit, Some(5));
-    assert_eq!(options.timeout, Some(std::time::Duration::from_secs(30)));
-    assert_eq!(options.rows, Rows::Preview { head: 2, tail: 2 });
+    // One row more than the limit tells whether it cuts; it is not shown.
+    assert_eq!(options.limit, Some(6));
+    assert_eq!(options.timeout, Some(Duration::from_secs(30)));
+    assert_eq!(options.rows, Rows::Preview { head: 2, tail: 3 });
     assert!(!options.is_trivial);
     insta::assert_snapshot!(host.transcript(), @"
     result:
@@ -160,7 +203,47 @@ async fn limits_and_previews_reach_the_engines() {
     │   3 ┆ vessel 3 │
     │   4 ┆ vessel 4 │
     └─────┴──────────┘
+    read 1_000_000 rows, 512.0 MiB
     ");
+}
+
+#[tokio::test]
+async fn a_result_that_ends_at_the_limit_is_not_cut() {
+    for (cell, given, is_cut) in [
+        ("%%sql --limit 5\nSELECT * FROM ais LIMIT 5", 5, false),
+        ("%%sql --limit 5\nSELECT * FROM ais", 6, true),
+        ("%show ais --limit 5", 5, false),
+        ("%show ais --limit 5", 6, true),
+    ] {
+        let host = ScriptedHost::default();
+        host.script(answer(&rows(given), given as u64));
+        host.run(cell).await.unwrap();
+        let shown = host.transcript();
+        assert!(shown.contains("shape: (5, 2)"), "{cell}: {shown}");
+        assert!(!shown.contains("│   5 ┆"), "{cell}: {shown}");
+        assert_eq!(shown.contains("cut by --limit"), is_cut, "{cell}: {shown}");
+    }
+    let host = ScriptedHost::default();
+    host.script(answer(&rows(2), 2));
+    host.run("%%sql --limit 1 --format csv\nSELECT * FROM ais")
+        .await
+        .unwrap();
+    assert_eq!(host.submitted()[0].1.limit, Some(2));
+    assert_eq!(host.transcript(), "stdout: id,name\n0,vessel 0");
+}
+
+#[tokio::test]
+async fn an_explained_statement_keeps_its_timeout() {
+    for cell in [
+        "%%sql --timeout 5s\nEXPLAIN SELECT 1",
+        "%%sql --timeout 5s\nEXPLAIN ANALYZE SELECT 1",
+        "%explain --timeout 5s SELECT 1",
+    ] {
+        let host = ScriptedHost::default();
+        host.run(cell).await.unwrap();
+        let (_, options) = host.submitted().remove(0);
+        assert_eq!(options.timeout, Some(Duration::from_secs(5)), "{cell}");
+    }
 }
 
 #[tokio::test]
@@ -212,16 +295,6 @@ async fn files_are_tables() {
         sent,
         ["SELECT * FROM 'data/its/*.parquet'", "SELECT * FROM ais"]
     );
-}
-
-#[tokio::test]
-async fn a_terminal_gets_a_table_that_fits() {
-    let host = ScriptedHost::on_a_terminal();
-    host.run("%sql SELECT 1").await.unwrap();
-    let Some(Event::Result(bundle)) = host.events().pop() else {
-        panic!("no result")
-    };
-    assert!(bundle.plain.lines().all(|line| line.chars().count() <= 80));
 }
 
 #[tokio::test]
@@ -284,6 +357,7 @@ async fn a_mixed_cell_runs_in_order() {
     │   1 ┆ vessel 1 │
     │   2 ┆ null     │
     └─────┴──────────┘
+    read 1_000_000 rows, 512.0 MiB
     rust: b
     ");
 }
@@ -322,4 +396,14 @@ async fn questions_are_answered_unless_rust_knows_the_name() {
 
     CREATE VIEW ais AS SELECT 1
     ");
+}
+
+#[tokio::test]
+async fn a_question_that_may_be_rust_outlives_a_lost_cluster() {
+    let host = ScriptedHost::default();
+    host.lose_catalog();
+    host.run("ais?").await.unwrap();
+    assert_eq!(host.transcript(), "");
+    let fault = host.run("?ais").await.unwrap_err();
+    assert_eq!(fault.code, ErrorCode::Unavailable);
 }

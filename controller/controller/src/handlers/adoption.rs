@@ -187,6 +187,7 @@ fn adopted(id: QueryId, record: QueryRecord, head: Option<u32>, now: Moment) -> 
         confirm_until: None,
         suspected: None,
         events: watch::Sender::new(event),
+        unfollowed: None,
         submitter: None,
     }
 }

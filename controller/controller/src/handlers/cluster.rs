@@ -26,8 +26,6 @@ impl State {
             queries_running: count(self.queries.running()),
             queries_queued: count(self.admission.queued()),
             controller_resident_bytes: resident_bytes(),
-            // No batch can pass: this crate does not even know Arrow. A test holds it to that.
-            batch_bytes: 0,
         }
     }
 
@@ -62,6 +60,7 @@ impl State {
         }
         tracing::info!(engines, before = self.engines.wanted, "cluster is resized");
         self.engines.wanted = engines;
+        self.missing_since = Some(now);
         for engine in self.engines.iter_mut() {
             let is_surplus = engine.rank >= engines;
             engine.state = match engine.state {
@@ -127,6 +126,11 @@ impl State {
         } else {
             self.no_member_since.get_or_insert(now);
         }
+        if self.engines.are_all_up() {
+            self.missing_since = None;
+        } else {
+            self.missing_since.get_or_insert(now);
+        }
     }
 
     pub(super) fn missing_engines(&self, engines: u32) -> Fault {
@@ -135,9 +139,15 @@ impl State {
             .describe(|_| 0)
             .into_iter()
             .filter(|engine| engine.state != "up")
-            .map(|engine| match engine.last_exit.as_str() {
-                "" => format!("engine {} is {}", engine.rank, engine.state),
-                exit => format!("engine {} is {} ({exit})", engine.rank, engine.state),
+            .map(|engine| {
+                let state = match engine.state.as_str() {
+                    "failed" => "given up: it crashed too often",
+                    state => state,
+                };
+                match engine.last_exit.as_str() {
+                    "" => format!("engine {} is {state}", engine.rank),
+                    exit => format!("engine {} is {state} ({exit})", engine.rank),
+                }
             })
             .collect();
         Fault::new(

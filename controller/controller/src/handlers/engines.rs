@@ -50,6 +50,7 @@ impl State {
         engine.last_heard = now;
         engine.heartbeat = Heartbeat::default();
         tracing::info!(rank, pid = engine.pid, address = %engine.address, "engine registered");
+        self.missing_since = Some(now);
         let registered = Registered {
             cluster_id: self.cluster_id.clone(),
             heartbeat_interval_ms: u64::try_from(self.heartbeat_interval.as_millis())

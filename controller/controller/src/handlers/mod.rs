@@ -67,6 +67,7 @@ impl State {
             Message::Abandoned(id) => self.abandoned(id, now, actions),
             Message::Started(id, started) => self.started(id, started, now, actions),
             Message::Follow(query, reply) => answer(reply, self.follow(&query)),
+            Message::Unfollowed(id) => self.unfollowed(id, now),
             Message::Cancel(request, reply) => {
                 let cancelled = self.cancel(&request, now, actions);
                 answer(reply, cancelled);

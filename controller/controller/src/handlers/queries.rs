@@ -7,8 +7,8 @@ use crate::message::{Followed, Reply, answer};
 use crate::state::State;
 use crate::state::admission::Share;
 use crate::state::engine_loss::EXIT_REPORT_WAIT;
-use crate::state::engine_registry::AttachmentId;
-use crate::state::query_table::{Found, Phase, Query};
+use crate::state::engine_registry::{AttachmentId, Head};
+use crate::state::query_table::{FOLLOWER_WAIT, Found, Phase, Query};
 use crate::store::Write;
 use bireme_protocol::process::now_ms;
 use bireme_protocol::proto::{
@@ -105,6 +105,7 @@ impl State {
                 progress: Some(QueryProgress::default()),
                 ..QueryEvent::default()
             }),
+            unfollowed: None,
             submitter: None,
             request,
         })
@@ -112,31 +113,29 @@ impl State {
 
     /// Starts whoever's turn it is while there are places and engines.
     pub(super) fn start_queries(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        while self.engines.member_count() > 0 {
-            let Some(id) = self.admission.pop() else {
-                return;
-            };
-            self.start_query(id, now, actions);
+        let are_all_up = self.engines.are_all_up();
+        // The head first: a query that left the queue has to run.
+        while self.admission.queued() > 0
+            && let Some(head) = self.engines.choose_head(|rank| self.queries.heading(rank))
+            && let Some(id) = self.admission.pop(are_all_up)
+        {
+            self.start_query(id, head, now, actions);
         }
     }
 
-    fn start_query(&mut self, id: QueryId, now: Moment, actions: &mut Vec<Action>) {
-        let heading = |rank| self.queries.heading(rank);
-        let Some(head) = self.engines.choose_head(heading) else {
-            return;
-        };
-        let (rank, address, client) = (head.rank, head.address.clone(), head.client.clone());
+    fn start_query(&mut self, id: QueryId, head: Head, now: Moment, actions: &mut Vec<Action>) {
         let members: BTreeSet<u32> = self.engines.members().map(|engine| engine.rank).collect();
-        let (Some(query), Some(engine)) = (self.queries.live.get_mut(&id), client) else {
-            return;
+        let Some(query) = self.queries.live.get_mut(&id) else {
+            tracing::error!(query_id = %id, "the queue held a query that is none");
+            return self.admission.release(Share::Place);
         };
         query.phase = Phase::Starting;
         query.started = Some(now);
         query.last_listed = now;
-        query.head = Some(rank);
-        query.head_address = address;
+        query.head = Some(head.rank);
+        query.head_address = head.address;
         query.engines = match query.share {
-            Share::Trivial => BTreeSet::from([rank]),
+            Share::Trivial => BTreeSet::from([head.rank]),
             Share::Place => members,
         };
         let left = query.deadline.map(|deadline| deadline.since(now));
@@ -153,6 +152,7 @@ impl State {
                 u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
             }),
             delivery: request.delivery,
+            topology_version: self.engines.topology_version(),
             settings: session.map_or_else(|_| Vec::new(), |session| session.settings()),
         };
         // An engine may run it from now on, also if we end before we hear of it.
@@ -160,10 +160,10 @@ impl State {
         record.state = QueryState::Running as i32;
         actions.push(Action::Save(Write::Query {
             record: Box::new(record),
-            head: Some(rank),
+            head: Some(head.rank),
         }));
         actions.push(Action::Start {
-            engine,
+            engine: head.client,
             id,
             request: Box::new(start),
             limit: START_DEADLINE,
@@ -325,9 +325,16 @@ impl State {
         match self.queries.find(query)? {
             Found::Ended(event) => Ok(Followed::Ended(event)),
             Found::Live(id) => match self.queries.live.get(&id) {
-                Some(query) => Ok(Followed::Live(query.events.subscribe())),
+                Some(query) => Ok(Followed::Live(id, query.events.subscribe())),
                 None => Err(Fault::internal("follow a query: it is gone")),
             },
+        }
+    }
+
+    /// A follower is gone: the client that waits for the query, if it is still in the queue.
+    pub(super) fn unfollowed(&mut self, id: QueryId, now: Moment) {
+        if let Some(query) = self.queries.live.get_mut(&id) {
+            query.unfollowed = Some(now.after(FOLLOWER_WAIT));
         }
     }
 

@@ -124,14 +124,11 @@ impl State {
     }
 
     fn describe(&self, definition: Definition, actions: &mut Vec<Action>) {
-        let engine = self
-            .engines
-            .choose_head(|rank| self.queries.heading(rank))
-            .and_then(|engine| engine.client.clone());
+        let head = self.engines.choose_head(|rank| self.queries.heading(rank));
         let session = self.sessions.get(&definition.request.session);
-        match (engine, session) {
-            (Some(engine), Ok(session)) => actions.push(Action::Describe {
-                engine,
+        match (head, session) {
+            (Some(head), Ok(session)) => actions.push(Action::Describe {
+                engine: head.client,
                 catalog: session.catalog(),
                 settings: session.settings(),
                 definition,

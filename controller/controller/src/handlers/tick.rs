@@ -4,15 +4,18 @@ use super::adoption::failed;
 use crate::action::Action;
 use crate::clock::Moment;
 use crate::state::State;
+use crate::state::admission::Share;
 use crate::state::engine_registry::EngineState;
 use crate::state::liveness::Verdict;
-use crate::state::query_table::{Phase, Query};
+use crate::state::query_table::{FOLLOWER_WAIT, Phase, Query};
 use bireme_protocol::proto::QueryState;
 use bireme_protocol::{ErrorCode, Fault, QueryId};
 use std::time::Duration;
 
 /// How long a queued query waits for any engine.
 const NO_ENGINE_WAIT: Duration = Duration::from_secs(30);
+/// How long a query that reads tables waits for all engines: one that ended is back by then.
+const ALL_ENGINES_WAIT: Duration = Duration::from_secs(5);
 /// How much later than the head the controller ends a query that took too long.
 const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
 /// A query its head does not list for this long, while it reports, is no more.
@@ -31,6 +34,8 @@ impl State {
         self.give_up_unconfirmed(now, &mut actions);
         self.give_up_unlisted(now, &mut actions);
         self.give_up_without_engines(now, &mut actions);
+        self.give_up_held(now, &mut actions);
+        self.cancel_unfollowed(now, &mut actions);
         let drained: Vec<QueryId> = self
             .queries
             .draining
@@ -52,6 +57,7 @@ impl State {
         let attached = self.engines.iter().filter(|e| e.commands.is_some());
         let silence = attached.filter_map(|e| self.liveness.deadline(e.last_heard, now));
         let queries = self.queries.live.values().filter_map(due);
+        let held = self.held().map(|(_, until)| until);
         let drained = self.queries.draining.values().map(|d| d.until);
         let others = [
             self.losses.deadline(),
@@ -60,7 +66,8 @@ impl State {
             self.idle_deadline(),
         ];
         let others = others.into_iter().flatten();
-        silence.chain(queries).chain(drained).chain(others).min()
+        let engines = silence.chain(drained).chain(others);
+        engines.chain(queries).chain(held).min()
     }
 
     /// Whether the cluster was not asked for anything for so long that it may end.
@@ -170,6 +177,55 @@ impl State {
             self.finish(id, failed(fault), now, actions);
         }
     }
+
+    /// The queries that keep their place in the queue while an engine is missing, and until when.
+    fn held(&self) -> impl Iterator<Item = (QueryId, Moment)> {
+        let wait = match self.no_member_since {
+            _ if self.engines.is_one_given_up() => Some(Duration::ZERO),
+            None => Some(ALL_ENGINES_WAIT),
+            // All of them may be about to come: the wait for any engine ends theirs.
+            Some(_) => None,
+        };
+        let since = self.missing_since.zip(wait);
+        let queries = self.queries.live.values();
+        queries.filter_map(move |query| {
+            let (since, wait) = since?;
+            let is_held = query.phase == Phase::Queued && query.share == Share::Place;
+            is_held.then(|| (query.id, since.max(query.submitted).after(wait)))
+        })
+    }
+
+    fn give_up_held(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let late = self.held().filter(|(_, until)| *until <= now);
+        let late: Vec<QueryId> = late.map(|(id, _)| id).collect();
+        for id in late {
+            let fault = self.missing_engines(self.engines.wanted).with_hint(
+                "a query runs on all engines: `bireme cluster restart` starts them anew, `bireme cluster logs` shows what they say",
+            );
+            self.finish(id, failed(fault), now, actions);
+        }
+    }
+
+    /// Queries in the queue whose client went away are not worth a place.
+    fn cancel_unfollowed(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let mut alone = Vec::new();
+        for query in self.queries.live.values_mut() {
+            if query.phase != Phase::Queued || query.unfollowed.is_none_or(|until| until > now) {
+                continue;
+            }
+            if query.events.receiver_count() == 0 {
+                alone.push(query.id);
+            } else {
+                // Somebody else follows it, and may go too.
+                query.unfollowed = Some(now.after(FOLLOWER_WAIT));
+            }
+        }
+        for id in alone {
+            let message = format!("query {} was cancelled: its client went away", id.short());
+            let fault = Fault::new(ErrorCode::Cancelled, message);
+            self.end_everywhere(id, QueryState::Cancelled, fault, now, actions);
+        }
+    }
 }
 
 fn time_is_over(query: &Query) -> Option<Moment> {
@@ -185,11 +241,13 @@ fn due(query: &Query) -> Option<Moment> {
     let suspected = query.suspected.as_ref().map(|(_, until)| *until);
     let unlisted = (query.phase == Phase::Running && query.confirm_until.is_none())
         .then(|| query.last_listed.after(UNLISTED_WAIT));
+    let unfollowed = query.unfollowed.filter(|_| query.phase == Phase::Queued);
     [
         time_is_over(query),
         suspected,
         query.confirm_until,
         unlisted,
+        unfollowed,
     ]
     .into_iter()
     .flatten()

@@ -255,7 +255,7 @@ impl Controller for ControllerService {
     async fn spans(&self, request: Request<SpansRequest>) -> Answered<SpansReply> {
         let query = request.into_inner().query_id;
         let query_id = match self.find(&query).await? {
-            Followed::Live(events) => events.borrow().query_id.clone(),
+            Followed::Live(id, _) => id.to_string(),
             Followed::Ended(event) => event.query_id,
         };
         let engines = self.ask(ANSWER_DEADLINE, Message::Engines).await?;

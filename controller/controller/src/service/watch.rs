@@ -2,7 +2,7 @@
 //! its end exactly once. A slow client gets the latest, not a backlog.
 
 use super::ControllerService;
-use crate::message::Followed;
+use crate::message::{Followed, Message};
 use bireme_protocol::proto::{QueryEvent, QueryState};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -24,6 +24,7 @@ impl ControllerService {
     ) -> ReceiverStream<Result<QueryEvent, Status>> {
         let (events, stream) = mpsc::channel(EVENTS_MAX);
         let is_over = self.is_over.clone();
+        let messages = self.messages.clone();
         self.followers.spawn(async move {
             match followed {
                 Followed::Ended(event) => {
@@ -31,11 +32,15 @@ impl ControllerService {
                         tracing::trace!("nobody follows a query any more");
                     }
                 }
-                Followed::Live(source) => {
+                Followed::Live(id, source) => {
                     tokio::select! {
                         () = follow(source, &events) => {}
                         () = events.closed() => {}
-                        () = is_over.cancelled() => {}
+                        () = is_over.cancelled() => return,
+                    }
+                    drop(events);
+                    if messages.send(Message::Unfollowed(id)).await.is_err() {
+                        tracing::trace!(query_id = %id, "the last follower left after the end");
                     }
                 }
             }

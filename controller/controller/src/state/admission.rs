@@ -87,13 +87,14 @@ impl Admission {
         Ok(Share::Place)
     }
 
-    /// Takes the query whose turn it is, if one may run now.
-    pub(crate) fn pop(&mut self) -> Option<QueryId> {
+    /// Takes the query whose turn it is, if one may run now. Without all engines only those that
+    /// read no table may.
+    pub(crate) fn pop(&mut self, are_all_up: bool) -> Option<QueryId> {
         if let Some(query) = self.trivial_queue.pop_front() {
             self.trivial += 1;
             return Some(query);
         }
-        if self.running >= self.places {
+        if !are_all_up || self.running >= self.places {
             return None;
         }
         let mut line = self.lines.pop_front()?;
@@ -156,9 +157,9 @@ mod tests {
         }
         assert_eq!(admission.order(), [a1, b1, a2, b2, a3]);
         let mut ran = Vec::new();
-        while let Some(query) = admission.pop() {
+        while let Some(query) = admission.pop(true) {
             ran.push(query);
-            assert_eq!(admission.pop(), None, "one place");
+            assert_eq!(admission.pop(true), None, "one place");
             admission.release(Share::Place);
         }
         assert_eq!(ran, [a1, b1, a2, b2, a3]);
@@ -169,9 +170,21 @@ mod tests {
         let mut admission = Admission::new(1, 100);
         let [big, small] = ids();
         assert_eq!(admission.push("a", big, false).unwrap(), Share::Place);
-        assert_eq!(admission.pop(), Some(big));
+        assert_eq!(admission.pop(true), Some(big));
         assert_eq!(admission.push("a", small, true).unwrap(), Share::Trivial);
-        assert_eq!(admission.pop(), Some(small));
+        assert_eq!(admission.pop(true), Some(small));
+    }
+
+    #[test]
+    fn without_all_engines_only_trivial_queries_run() {
+        let mut admission = Admission::new(1, 100);
+        let [big, small] = ids();
+        admission.push("a", big, false).unwrap();
+        admission.push("a", small, true).unwrap();
+        assert_eq!(admission.pop(false), Some(small));
+        assert_eq!(admission.pop(false), None);
+        assert_eq!(admission.order(), [big], "it keeps its turn");
+        assert_eq!(admission.pop(true), Some(big));
     }
 
     #[test]

@@ -102,6 +102,14 @@ impl Engine {
     }
 }
 
+/// An engine that is to head a query, and how to reach it.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) rank: u32,
+    pub(crate) address: String,
+    pub(crate) client: EngineClient,
+}
+
 /// All engines, by rank.
 #[derive(Debug)]
 pub(crate) struct EngineRegistry {
@@ -164,12 +172,29 @@ impl EngineRegistry {
         u32::try_from(self.members().count()).unwrap_or(u32::MAX)
     }
 
+    /// Whether every wanted rank is up: only then may a query run on all of them.
+    pub(crate) fn are_all_up(&self) -> bool {
+        let is_up = |rank| self.get(rank).is_some_and(|e| e.state == EngineState::Up);
+        (0..self.wanted).all(is_up)
+    }
+
+    /// Whether a wanted rank is given up: it does not come back by itself.
+    pub(crate) fn is_one_given_up(&self) -> bool {
+        let mut wanted = self.engines.range(..self.wanted);
+        wanted.any(|(_, engine)| engine.state == EngineState::Failed)
+    }
+
     /// The engine to head a query: one that is up before one that is suspected, then the one that
     /// heads the fewest, then the lowest rank.
-    pub(crate) fn choose_head(&self, heading: impl Fn(u32) -> usize) -> Option<&Engine> {
-        self.members().min_by_key(|engine| {
+    pub(crate) fn choose_head(&self, heading: impl Fn(u32) -> usize) -> Option<Head> {
+        let head = self.members().min_by_key(|engine| {
             let is_suspected = engine.state == EngineState::Suspected;
             (is_suspected, heading(engine.rank), engine.rank)
+        })?;
+        Some(Head {
+            rank: head.rank,
+            address: head.address.clone(),
+            client: head.client.clone()?,
         })
     }
 
@@ -193,6 +218,23 @@ impl EngineRegistry {
             .retain(|rank, engine| *rank < wanted || engine.commands.is_some());
     }
 
+    /// Tells one topology from another; later ones have higher numbers, also after a restart.
+    pub(crate) fn topology_version(&self) -> u64 {
+        self.topology_version
+    }
+
+    fn lost_ranks(&self) -> Vec<u32> {
+        let is_lost = |engine: &&Engine| {
+            engine.rank < self.wanted
+                && matches!(engine.state, EngineState::Lost | EngineState::Failed)
+        };
+        self.engines
+            .values()
+            .filter(is_lost)
+            .map(|engine| engine.rank)
+            .collect()
+    }
+
     /// Tells all engines who is there. Ranks whose connection takes no more are returned.
     pub(crate) fn announce(&mut self) -> Vec<u32> {
         self.topology_version += 1;
@@ -205,6 +247,8 @@ impl EngineRegistry {
                     address: engine.address.clone(),
                 })
                 .collect(),
+            wanted: self.wanted,
+            lost: self.lost_ranks(),
         };
         let ranks: Vec<u32> = self.engines.keys().copied().collect();
         ranks

@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) waiting: Waiting,
     /// Since when no engine could take part in a query.
     pub(crate) no_member_since: Option<Moment>,
+    /// Since when some engine was missing, or the latest of them came and others are awaited.
+    pub(crate) missing_since: Option<Moment>,
 }
 
 impl State {
@@ -60,6 +62,7 @@ impl State {
             sessions: Sessions::new(sessions),
             queries: QueryTable::default(),
             no_member_since: Some(now),
+            missing_since: Some(now),
             admission: Admission::new(options.max_concurrent, options.queue_max),
             waiting: Waiting::default(),
         }

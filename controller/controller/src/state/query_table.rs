@@ -16,6 +16,8 @@ const ENDED_MAX: usize = 1024;
 const KEPT_SQL_BYTES: usize = 64 << 10;
 /// Matches an ambiguous beginning is answered with.
 const MATCHES_SHOWN: usize = 5;
+/// A queued query nobody follows any more is ended after this long, unless somebody comes.
+pub(crate) const FOLLOWER_WAIT: Duration = Duration::from_secs(1);
 /// A query keeps its place this long after its end unless its head confirms that it is gone.
 pub(crate) const DRAIN_WAIT: Duration = Duration::from_secs(2);
 
@@ -52,6 +54,8 @@ pub(crate) struct Query {
     /// A failure that may be another engine's: it waits a moment for the root cause.
     pub(crate) suspected: Option<(Fault, Moment)>,
     pub(crate) events: watch::Sender<QueryEvent>,
+    /// Somebody who followed it went away: when to see whether others do.
+    pub(crate) unfollowed: Option<Moment>,
     /// Who submitted it and has not been answered.
     pub(crate) submitter: Option<Reply<QueryEvent>>,
 }

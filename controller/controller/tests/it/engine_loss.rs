@@ -1,14 +1,20 @@
 //! An engine ends under a query: one root cause, which engine and how, and the others are told.
 
 use crate::fake_engine::FakeEngine;
-use crate::harness::{Cluster, fault_of};
+use crate::harness::{Cluster, SESSION, fault_of, request};
 use bireme_controller::Clock;
-use bireme_protocol::proto::QueryState;
+use bireme_protocol::proto::{ExitReport, QueryState, SubmitRequest};
 use bireme_protocol::{ErrorCode, Fault, build_id};
+use std::time::Duration;
 
 async fn two_engines() -> (Cluster, FakeEngine, FakeEngine) {
     // Time stands, so that what comes a moment later comes in time on any machine.
-    let mut cluster = Cluster::with(2, |options| options.clock = Clock::manual()).await;
+    let mut cluster = Cluster::with(2, |options| {
+        options.clock = Clock::manual();
+        // Seconds that pass in no time are no silence.
+        options.heartbeat_interval = Duration::from_secs(3600);
+    })
+    .await;
     let zero = FakeEngine::start(&cluster.home, 0);
     let one = FakeEngine::start(&cluster.home, 1);
     cluster.wait_engines(2).await;
@@ -139,5 +145,78 @@ async fn a_lost_head_fails_its_query() {
     let fault = fault_of(&cluster.end_of(&query).await);
     assert_eq!(fault.engine, Some(0));
     assert_eq!(cluster.status().await.queries_running, 0);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_waits_in_the_queue_for_the_engine_that_is_started_again() {
+    let (mut cluster, mut zero, one) = two_engines().await;
+    let lost = cluster.submit("SELECT 1 FROM t").await.query_id;
+    zero.next_start().await;
+    one.kill().await;
+    cluster.report_exit(1, 1001, "signal 9 (SIGKILL)").await;
+    let fault = fault_of(&cluster.end_of(&lost).await);
+    assert_eq!(fault.code, ErrorCode::EngineLost);
+    zero.next_cancel().await;
+    zero.ends(&lost, QueryState::Cancelled, None).await;
+
+    let held = cluster.submit("SELECT 2 FROM t").await;
+    assert_eq!((held.state(), held.place), (QueryState::Queued, 1));
+    let trivial = SubmitRequest {
+        trivial: true,
+        ..request(SESSION, "SELECT 3")
+    };
+    let trivial = cluster.submit_request(trivial).await.unwrap();
+    assert_eq!(trivial.state(), QueryState::Running, "it needs one engine");
+    assert_eq!(zero.next_start().await.sql, "SELECT 3");
+
+    let mut again = FakeEngine::with_hello(&cluster.home, 1, build_id().to_string(), 2001);
+    assert_eq!(again.next_start().await.query_id, held.query_id);
+    again
+        .ends(&held.query_id, QueryState::Succeeded, None)
+        .await;
+    let last = cluster.end_of(&held.query_id).await;
+    assert_eq!(last.state(), QueryState::Succeeded);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_waits_for_a_missing_engine_for_a_bounded_time() {
+    let (mut cluster, mut zero, one) = two_engines().await;
+    one.kill().await;
+    zero.sees_ranks(&[0]).await;
+    cluster.report_exit(1, 1001, "exit code 3").await;
+    let query = cluster.submit("SELECT 1 FROM t").await.query_id;
+    cluster.clock.advance(Duration::from_secs(4));
+    assert_eq!(cluster.status().await.queries_queued, 1);
+    cluster.clock.advance(Duration::from_secs(1));
+    let fault = fault_of(&cluster.end_of(&query).await);
+    assert_eq!(fault.code, ErrorCode::Unavailable);
+    assert_eq!(
+        fault.message,
+        "wait for 2 engines: 1 of 2 are up; engine 1 is lost (pid 1001: exit code 3)"
+    );
+    assert!(fault.hint.unwrap().contains("bireme cluster restart"));
+    assert!(zero.has_no_call());
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_does_not_wait_for_an_engine_that_is_given_up() {
+    let (mut cluster, mut zero, one) = two_engines().await;
+    one.kill().await;
+    let report = ExitReport {
+        rank: 1,
+        pid: 1001,
+        how: "exit code 101".to_string(),
+        given_up: true,
+    };
+    cluster.client.report_exit(report).await.unwrap();
+    zero.sees_ranks(&[0]).await;
+    let query = cluster.submit("SELECT 1 FROM t").await.query_id;
+    let fault = fault_of(&cluster.end_of(&query).await);
+    let reason = "engine 1 is given up: it crashed too often (pid 1001: exit code 101)";
+    assert!(fault.message.ends_with(reason), "{fault}");
+    assert!(zero.has_no_call());
     cluster.stop().await;
 }

@@ -24,14 +24,14 @@ const CALLS_MAX: usize = 256;
 
 /// What the controller asked of the engine.
 #[derive(Debug)]
-pub enum Call {
+pub(crate) enum Call {
     Start(StartRequest),
     Cancel(EngineCancelRequest),
 }
 
 /// How the engine answers.
 #[derive(Clone, Debug, Default)]
-pub struct Script {
+pub(crate) struct Script {
     /// `Start` fails so.
     pub start_fault: Option<Fault>,
     /// `Start` answers only when this is released.
@@ -51,7 +51,7 @@ struct Shared {
     calls: mpsc::Sender<Call>,
 }
 
-pub struct FakeEngine {
+pub(crate) struct FakeEngine {
     shared: Arc<Shared>,
     calls: mpsc::Receiver<Call>,
     ended: mpsc::Sender<QueryEnded>,
@@ -61,11 +61,11 @@ pub struct FakeEngine {
 }
 
 impl FakeEngine {
-    pub fn start(home: &Home, rank: u32) -> Self {
+    pub(crate) fn start(home: &Home, rank: u32) -> Self {
         Self::with_hello(home, rank, build_id().to_string(), 1000 + rank)
     }
 
-    pub fn with_hello(home: &Home, rank: u32, build: String, pid: u32) -> Self {
+    pub(crate) fn with_hello(home: &Home, rank: u32, build: String, pid: u32) -> Self {
         let (calls_tx, calls) = mpsc::channel(CALLS_MAX);
         let (ended, ended_rx) = mpsc::channel(CALLS_MAX);
         let (topology_tx, topology) = watch::channel(Topology::default());
@@ -114,34 +114,34 @@ impl FakeEngine {
         }
     }
 
-    pub fn script(&self, change: impl FnOnce(&mut Script)) {
+    pub(crate) fn script(&self, change: impl FnOnce(&mut Script)) {
         change(&mut self.shared.script.lock().unwrap());
     }
 
-    pub async fn next_call(&mut self) -> Call {
+    pub(crate) async fn next_call(&mut self) -> Call {
         within("a call", self.calls.recv()).await.expect("a call")
     }
 
-    pub async fn next_start(&mut self) -> StartRequest {
+    pub(crate) async fn next_start(&mut self) -> StartRequest {
         match self.next_call().await {
             Call::Start(start) => start,
             other => panic!("expected a start: {other:?}"),
         }
     }
 
-    pub async fn next_cancel(&mut self) -> EngineCancelRequest {
+    pub(crate) async fn next_cancel(&mut self) -> EngineCancelRequest {
         match self.next_call().await {
             Call::Cancel(cancel) => cancel,
             other => panic!("expected a cancel: {other:?}"),
         }
     }
 
-    pub fn has_no_call(&mut self) -> bool {
+    pub(crate) fn has_no_call(&mut self) -> bool {
         self.calls.try_recv().is_err()
     }
 
     /// Reports a query with every heartbeat from now on.
-    pub fn reports(&self, query: &str, head: bool, rows: u64) {
+    pub(crate) fn reports(&self, query: &str, head: bool, rows: u64) {
         let mut running = self.shared.running.lock().unwrap();
         running.retain(|report| report.query_id != query);
         running.push(RunningQuery {
@@ -155,7 +155,7 @@ impl FakeEngine {
     }
 
     /// Says, as its head, that a query has ended.
-    pub async fn ends(&self, query: &str, state: QueryState, fault: Option<Fault>) {
+    pub(crate) async fn ends(&self, query: &str, state: QueryState, fault: Option<Fault>) {
         let running = &self.shared.running;
         running
             .lock()
@@ -173,7 +173,7 @@ impl FakeEngine {
         self.ended.send(ended).await.unwrap();
     }
 
-    pub async fn sees_ranks(&mut self, ranks: &[u32]) {
+    pub(crate) async fn sees_ranks(&mut self, ranks: &[u32]) {
         let is_so = |topology: &Topology| {
             let seen: Vec<u32> = topology.engines.iter().map(|engine| engine.rank).collect();
             seen == ranks
@@ -182,13 +182,13 @@ impl FakeEngine {
         drop(within("a topology", seen).await.unwrap());
     }
 
-    pub async fn refused(&mut self) -> Fault {
+    pub(crate) async fn refused(&mut self) -> Fault {
         let refused = self.refused.wait_for(Option::is_some);
         within("a refusal", refused).await.unwrap().clone().unwrap()
     }
 
     /// Ends as a killed process does: its connections close.
-    pub async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.tasks.shutdown().await;
     }
 }

@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 /// No condition in these tests takes this long, also on a machine that does ten other things.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const HOME_VARIABLE: &str = "BIREME_CONTROLLER_TEST_HOME";
 /// Session every cluster of these tests has open.
-pub const SESSION: &str = "notebook";
+pub(crate) const SESSION: &str = "notebook";
 
-pub async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, wait).await {
         Ok(value) => value,
         Err(_) => panic!("{what}: not within {PATIENCE:?}"),
@@ -30,7 +30,7 @@ pub async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
 }
 
 /// A controller with its home.
-pub struct Cluster {
+pub(crate) struct Cluster {
     pub home: Home,
     pub client: ControllerClient<Channel>,
     pub clock: Clock,
@@ -40,11 +40,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub async fn start(engines: u32) -> Self {
+    pub(crate) async fn start(engines: u32) -> Self {
         Self::with(engines, |_| {}).await
     }
 
-    pub async fn with(engines: u32, change: impl FnOnce(&mut ControllerOptions)) -> Self {
+    pub(crate) async fn with(engines: u32, change: impl FnOnce(&mut ControllerOptions)) -> Self {
         let directory = TempDir::new().unwrap();
         let home = Home::at(directory.path()).unwrap();
         let mut options = ControllerOptions::new(home.clone(), engines, &Settings::default());
@@ -67,40 +67,43 @@ impl Cluster {
         cluster
     }
 
-    pub async fn ended(mut self) -> Ended {
+    pub(crate) async fn ended(mut self) -> Ended {
         let ended = within("the controller's end", self.controller.join_next()).await;
         ended.unwrap().unwrap()
     }
 
-    pub async fn stop(self) -> Home {
+    pub(crate) async fn stop(self) -> Home {
         let home = self.home.clone();
         self.told.cancel();
         assert_eq!(self.ended().await, Ended::Told);
         home
     }
 
-    pub async fn open_session(&mut self, session: &str) {
+    pub(crate) async fn open_session(&mut self, session: &str) {
         open_session(&mut self.client, session).await;
     }
 
-    pub async fn wait_engines(&mut self, engines: u32) {
+    pub(crate) async fn wait_engines(&mut self, engines: u32) {
         wait_engines(&mut self.client, engines).await;
     }
 
-    pub async fn status(&mut self) -> ClusterStatus {
+    pub(crate) async fn status(&mut self) -> ClusterStatus {
         self.client.status(Empty {}).await.unwrap().into_inner()
     }
 
-    pub async fn submit(&mut self, sql: &str) -> QueryEvent {
+    pub(crate) async fn submit(&mut self, sql: &str) -> QueryEvent {
         self.submit_request(request(SESSION, sql)).await.unwrap()
     }
 
-    pub async fn submit_request(&mut self, request: SubmitRequest) -> Result<QueryEvent, Fault> {
+    pub(crate) async fn submit_request(
+        &mut self,
+        request: SubmitRequest,
+    ) -> Result<QueryEvent, Fault> {
         let event = self.client.submit(request).await;
         Ok(event.map_err(Fault::from)?.into_inner())
     }
 
-    pub async fn cancel(&mut self, query: &str) -> Result<CancelReply, Fault> {
+    pub(crate) async fn cancel(&mut self, query: &str) -> Result<CancelReply, Fault> {
         let request = CancelQueryRequest {
             query_id: query.to_string(),
             reason: "a test".to_string(),
@@ -114,16 +117,16 @@ impl Cluster {
     }
 
     /// All events of a query until its last.
-    pub async fn watch(&mut self, query: &str) -> Vec<QueryEvent> {
+    pub(crate) async fn watch(&mut self, query: &str) -> Vec<QueryEvent> {
         watch(&mut self.client, query).await
     }
 
-    pub async fn end_of(&mut self, query: &str) -> QueryEvent {
+    pub(crate) async fn end_of(&mut self, query: &str) -> QueryEvent {
         self.watch(query).await.pop().expect("a last event")
     }
 
     /// The end of a query that comes because time passes; for a clock that stands.
-    pub async fn end_while_time_passes(&mut self, query: &str) -> QueryEvent {
+    pub(crate) async fn end_while_time_passes(&mut self, query: &str) -> QueryEvent {
         let clock = self.clock.clone();
         let end = self.end_of(query);
         tokio::pin!(end);
@@ -137,11 +140,11 @@ impl Cluster {
         }
     }
 
-    pub async fn history(&mut self) -> Vec<QueryRecord> {
+    pub(crate) async fn history(&mut self) -> Vec<QueryRecord> {
         history(&mut self.client).await
     }
 
-    pub async fn report_exit(&mut self, rank: u32, pid: u32, how: &str) {
+    pub(crate) async fn report_exit(&mut self, rank: u32, pid: u32, how: &str) {
         let report = ExitReport {
             rank,
             pid,
@@ -153,14 +156,14 @@ impl Cluster {
 }
 
 /// A controller in a process of its own.
-pub struct ControllerProcess {
+pub(crate) struct ControllerProcess {
     pub client: ControllerClient<Channel>,
     child: Child,
 }
 
 impl ControllerProcess {
     /// Runs this test binary's `controller_process` on a home.
-    pub async fn start(home: &Home) -> Self {
+    pub(crate) async fn start(home: &Home) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["harness::controller_process", "--exact", "--ignored"])
             .env(HOME_VARIABLE, home.root())
@@ -172,7 +175,7 @@ impl ControllerProcess {
     }
 
     /// `kill -9`.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -194,7 +197,7 @@ fn controller_process() {
 }
 
 /// Connects once somebody listens.
-pub async fn connect(home: &Home) -> ControllerClient<Channel> {
+pub(crate) async fn connect(home: &Home) -> ControllerClient<Channel> {
     let address = Address::unix(home.controller_socket());
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -212,7 +215,7 @@ pub async fn connect(home: &Home) -> ControllerClient<Channel> {
     }
 }
 
-pub async fn open_session(client: &mut ControllerClient<Channel>, session: &str) {
+pub(crate) async fn open_session(client: &mut ControllerClient<Channel>, session: &str) {
     let request = OpenSessionRequest {
         session: session.to_string(),
         client: "test".to_string(),
@@ -221,7 +224,7 @@ pub async fn open_session(client: &mut ControllerClient<Channel>, session: &str)
     client.open_session(request).await.unwrap();
 }
 
-pub async fn wait_engines(client: &mut ControllerClient<Channel>, engines: u32) {
+pub(crate) async fn wait_engines(client: &mut ControllerClient<Channel>, engines: u32) {
     let request = WaitEnginesRequest {
         engines,
         timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap(),
@@ -229,7 +232,7 @@ pub async fn wait_engines(client: &mut ControllerClient<Channel>, engines: u32) 
     client.wait_engines(request).await.unwrap();
 }
 
-pub async fn watch(client: &mut ControllerClient<Channel>, query: &str) -> Vec<QueryEvent> {
+pub(crate) async fn watch(client: &mut ControllerClient<Channel>, query: &str) -> Vec<QueryEvent> {
     let query_id = query.to_string();
     let events = client.watch(QueryRef { query_id }).await.unwrap();
     let mut events = events.into_inner();
@@ -247,12 +250,12 @@ pub async fn watch(client: &mut ControllerClient<Channel>, query: &str) -> Vec<Q
     seen
 }
 
-pub async fn history(client: &mut ControllerClient<Channel>) -> Vec<QueryRecord> {
+pub(crate) async fn history(client: &mut ControllerClient<Channel>) -> Vec<QueryRecord> {
     let history = client.history(HistoryRequest::default()).await.unwrap();
     history.into_inner().queries
 }
 
-pub fn request(session: &str, sql: &str) -> SubmitRequest {
+pub(crate) fn request(session: &str, sql: &str) -> SubmitRequest {
     SubmitRequest {
         session: session.to_string(),
         sql: sql.to_string(),
@@ -260,13 +263,13 @@ pub fn request(session: &str, sql: &str) -> SubmitRequest {
     }
 }
 
-pub fn with_id(id: QueryId, sql: &str) -> SubmitRequest {
+pub(crate) fn with_id(id: QueryId, sql: &str) -> SubmitRequest {
     SubmitRequest {
         query_id: id.to_string(),
         ..request(SESSION, sql)
     }
 }
 
-pub fn fault_of(event: &QueryEvent) -> Fault {
+pub(crate) fn fault_of(event: &QueryEvent) -> Fault {
     Fault::from_json(&event.fault_json)
 }

@@ -1,4 +1,5 @@
 //! The controller as engines, launchers and clients see it: over its socket, with scripted engines.
+#![cfg(test)]
 
 mod dependencies;
 mod engine_loss;

@@ -1,21 +1,35 @@
 //! Admission: places, turns, and the way around the queue.
 
 use crate::fake_engine::FakeEngine;
-use crate::harness::{Cluster, SESSION, request, within};
+use crate::harness::{Cluster, PATIENCE, SESSION, fault_of, request, within};
 use bireme_controller::Clock;
-use bireme_protocol::ErrorCode;
-use bireme_protocol::proto::{Empty, QueryRef, QueryState, SubmitRequest};
+use bireme_protocol::proto::{Empty, QueryEvent, QueryRef, QueryState, SubmitRequest};
+use bireme_protocol::{ErrorCode, Fault};
+use std::time::{Duration, Instant};
+use tonic::Streaming;
 
 async fn one_place() -> (Cluster, FakeEngine) {
     let mut cluster = Cluster::with(1, |options| {
         options.clock = Clock::manual();
         options.max_concurrent = 1;
         options.queue_max = 4;
+        // Seconds that pass in no time are no silence.
+        options.heartbeat_interval = Duration::from_secs(3600);
     })
     .await;
     let engine = FakeEngine::start(&cluster.home, 0);
     cluster.wait_engines(1).await;
     (cluster, engine)
+}
+
+/// Follows a query as a client does that waits in the queue.
+async fn follow(cluster: &mut Cluster, query: &str) -> Streaming<QueryEvent> {
+    let query_id = query.to_string();
+    let watched = cluster.client.watch(QueryRef { query_id }).await;
+    let mut events = watched.unwrap().into_inner();
+    let event = within("an event", events.message()).await.unwrap().unwrap();
+    assert_eq!(event.state(), QueryState::Queued);
+    events
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,5 +162,61 @@ async fn a_cancelled_query_keeps_its_place_until_its_head_has_let_go() {
         .ends(&first.query_id, QueryState::Cancelled, None)
         .await;
     assert_eq!(engine.next_start().await.query_id, second.query_id);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queued_query_ends_when_its_last_follower_is_gone() {
+    let (mut cluster, mut engine) = one_place().await;
+    let big = cluster.submit("big").await.query_id;
+    engine.next_start().await;
+    engine.reports(&big, true, 1);
+    let shared = cluster.submit("two follow it").await.query_id;
+    let lonely = cluster.submit("one follows it").await.query_id;
+    let gone = follow(&mut cluster, &shared).await;
+    let _stays = follow(&mut cluster, &shared).await;
+    let only = follow(&mut cluster, &lonely).await;
+    drop(gone);
+    drop(only);
+    let deadline = Instant::now() + PATIENCE;
+    while cluster.status().await.queries_queued > 1 {
+        assert!(Instant::now() < deadline, "nobody follows it any more");
+        cluster.clock.advance(Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let last = cluster.end_of(&lonely).await;
+    assert_eq!(last.state(), QueryState::Cancelled);
+    let fault = fault_of(&last);
+    assert!(fault.message.ends_with("its client went away"), "{fault}");
+    engine.ends(&big, QueryState::Succeeded, None).await;
+    assert_eq!(engine.next_start().await.query_id, shared);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_is_told_again_changes_nothing() {
+    let (mut cluster, mut engine) = one_place().await;
+    let first = cluster.submit("first").await.query_id;
+    for sql in ["second", "third", "fourth"] {
+        cluster.submit(sql).await;
+    }
+    engine.next_start().await;
+    engine.ends(&first, QueryState::Succeeded, None).await;
+    let second = engine.next_start().await.query_id;
+    // An engine tells its last ends again whenever it has been away.
+    let wrong = Fault::new(ErrorCode::ExecutionError, "not the first word");
+    engine.ends(&first, QueryState::Succeeded, None).await;
+    engine.ends(&first, QueryState::Failed, Some(wrong)).await;
+    engine.ends(&second, QueryState::Succeeded, None).await;
+    assert_eq!(engine.next_start().await.sql, "third");
+    let status = cluster.status().await;
+    let counts = (status.queries_running, status.queries_queued);
+    assert_eq!(counts, (1, 1), "there is one place");
+    let last = cluster.end_of(&first).await;
+    assert_eq!(last.state(), QueryState::Succeeded);
+    let history = cluster.history().await;
+    let of_first = history.iter().filter(|record| record.sql == "first");
+    let states: Vec<QueryState> = of_first.map(|record| record.state()).collect();
+    assert_eq!(states, [QueryState::Succeeded]);
     cluster.stop().await;
 }

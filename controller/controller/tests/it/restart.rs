@@ -15,8 +15,10 @@ async fn names_settings_and_history_survive_kill_9() {
     let directory = TempDir::new().unwrap();
     let home = Home::at(directory.path()).unwrap();
     let mut engine = FakeEngine::start(&home, 0);
+    let _other = FakeEngine::start(&home, 1);
     let mut controller = ControllerProcess::start(&home).await;
     let client = &mut controller.client;
+    wait_engines(client, 2).await;
     open_session(client, SESSION).await;
     for sql in [
         "CREATE VIEW a AS SELECT 1",

@@ -9,7 +9,7 @@ use bireme_protocol::proto::{
 use bireme_protocol::{ErrorCode, Fault};
 use tonic::transport::Channel;
 
-pub async fn define(
+pub(crate) async fn define(
     client: &mut ControllerClient<Channel>,
     sql: &str,
 ) -> Result<DefineReply, Fault> {
@@ -25,14 +25,14 @@ pub async fn define(
         .into_inner())
 }
 
-pub async fn names(client: &mut ControllerClient<Channel>) -> Vec<(String, String)> {
+pub(crate) async fn names(client: &mut ControllerClient<Channel>) -> Vec<(String, String)> {
     let session = SESSION.to_string();
     let catalog = client.get_catalog(SessionRef { session }).await.unwrap();
     let entries = catalog.into_inner().entries.into_iter();
     entries.map(|entry| (entry.name, entry.sql)).collect()
 }
 
-pub fn drop_request(name: &str, if_exists: bool) -> DropRequest {
+pub(crate) fn drop_request(name: &str, if_exists: bool) -> DropRequest {
     DropRequest {
         session: SESSION.to_string(),
         name: name.to_string(),

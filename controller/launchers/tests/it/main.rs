@@ -1,4 +1,5 @@
 //! Clusters of real processes: this test binary started anew as launcher, controller and engines.
+#![cfg(test)]
 
 mod lock;
 mod logs;

@@ -23,21 +23,21 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 /// No condition in these tests takes this long, also on a machine that does ten other things.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const HOME: &str = "BIREME_LAUNCHER_TEST_HOME";
 const ENGINES: &str = "BIREME_LAUNCHER_TEST_ENGINES";
 const RANK: &str = "BIREME_LAUNCHER_TEST_RANK";
 const SCRIPT: &str = "BIREME_LAUNCHER_TEST_SCRIPT";
 
 /// A home and how to start a cluster in it.
-pub struct TestCluster {
+pub(crate) struct TestCluster {
     pub home: Home,
     pub options: StartOptions,
     _directory: TempDir,
 }
 
 impl TestCluster {
-    pub fn new(engines: u32, script: &str) -> Self {
+    pub(crate) fn new(engines: u32, script: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let home = Home::at(directory.path()).unwrap();
         let launcher = this_program("processes::launcher_process")
@@ -55,31 +55,31 @@ impl TestCluster {
         }
     }
 
-    pub async fn start(&self) -> Result<StartedCluster, LauncherError> {
+    pub(crate) async fn start(&self) -> Result<StartedCluster, LauncherError> {
         start_cluster(&self.home, &self.options).await
     }
 
-    pub async fn controller(&self) -> ControllerClient<Channel> {
+    pub(crate) async fn controller(&self) -> ControllerClient<Channel> {
         let address = Address::unix(self.home.controller_socket());
         ControllerClient::new(address.connect().await.unwrap())
     }
 
-    pub async fn launcher(&self) -> LauncherClient<Channel> {
+    pub(crate) async fn launcher(&self) -> LauncherClient<Channel> {
         let address = Address::unix(self.home.launcher_socket());
         LauncherClient::new(address.connect().await.unwrap())
     }
 
-    pub async fn processes(&self) -> Vec<Process> {
+    pub(crate) async fn processes(&self) -> Vec<Process> {
         let processes = self.launcher().await.processes(Empty {}).await;
         processes.unwrap().into_inner().processes
     }
 
-    pub async fn pid_of(&self, name: &str) -> u32 {
+    pub(crate) async fn pid_of(&self, name: &str) -> u32 {
         let processes = self.processes().await;
         processes.iter().find(|p| p.name == name).unwrap().pid
     }
 
-    pub async fn until_status(&self, what: &str, is_so: impl Fn(&ClusterStatus) -> bool) {
+    pub(crate) async fn until_status(&self, what: &str, is_so: impl Fn(&ClusterStatus) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         let mut controller = self.controller().await;
         loop {
@@ -92,7 +92,7 @@ impl TestCluster {
     }
 
     /// Nothing but logs and the database is left.
-    pub fn has_nothing_left(&self) {
+    pub(crate) fn has_nothing_left(&self) {
         let left: Vec<_> = std::fs::read_dir(self.home.sockets())
             .unwrap()
             .flatten()
@@ -111,20 +111,21 @@ impl Drop for TestCluster {
     }
 }
 
-pub fn kill_9(pid: u32) {
+pub(crate) fn kill_9(pid: u32) {
     kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
 }
 
-/// Waits until a process is no more, or only waits to be reaped by somebody else.
-pub fn until_gone(pid: u32) {
+/// Whether a process is no more, or only waits to be reaped by somebody else.
+pub(crate) fn is_gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.chars().next());
+    matches!(state, None | Some(Some('Z' | 'X')))
+}
+
+pub(crate) fn until_gone(pid: u32) {
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let state = stat.rsplit_once(") ").map(|(_, rest)| rest.chars().next());
-        if matches!(state, None | Some(Some('Z' | 'X'))) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "process {pid} lives: {stat}");
+    while !is_gone(pid) {
+        assert!(Instant::now() < deadline, "process {pid} lives");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,6 +1,6 @@
 //! Starting, attaching and stopping.
 
-use crate::processes::{PATIENCE, TestCluster, kill_9, until_gone};
+use crate::processes::{PATIENCE, TestCluster, is_gone, kill_9, until_gone};
 use bireme_launchers::stop_cluster;
 use bireme_protocol::{ErrorCode, Fault};
 use std::time::Instant;
@@ -28,7 +28,9 @@ async fn a_cluster_starts_once_and_leaves_nothing_behind() {
             .iter()
             .all(|p| p.state == "running" && p.restarts == 0)
     );
+    let launcher = bireme_launchers::ClusterLock::holder(&test.home).unwrap();
     assert!(stop_cluster(&test.home).await.unwrap());
+    assert!(is_gone(launcher.unwrap()), "the launcher ends with it");
     test.has_nothing_left();
     processes.iter().for_each(|process| until_gone(process.pid));
     assert!(

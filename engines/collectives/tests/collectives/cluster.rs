@@ -39,6 +39,8 @@ pub(crate) struct Cluster {
 pub(crate) struct Limits {
     pub(crate) host: usize,
     pub(crate) disk: u64,
+    /// How long a sender waits for room.
+    pub(crate) room_within: Duration,
 }
 
 impl Default for Limits {
@@ -46,6 +48,7 @@ impl Default for Limits {
         Self {
             host: 1 << 30,
             disk: 1 << 30,
+            room_within: Duration::from_secs(3600),
         }
     }
 }
@@ -72,7 +75,7 @@ impl Cluster {
             let path = home.path().join(format!("spill-{rank}"));
             let spill = SpillDirectory::open(path, Arc::clone(&budget)).unwrap();
             Engine {
-                exchange: Exchange::start(communicator, spill),
+                exchange: Exchange::start_with_deadline(communicator, spill, limits.room_within),
                 budget,
                 in_process: (transport == Transport::InProcess)
                     .then(|| Arc::clone(&in_process[rank])),

@@ -2,10 +2,10 @@
 
 use crate::cluster::{Cluster, Limits, TRANSPORTS, batch, drain, failure, id, in_time, until};
 use bireme_collectives::Operation;
-use bireme_protocol::{ErrorCode, QueryId};
+use bireme_protocol::{ErrorCode, Fault, QueryId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 const MIB: usize = 1 << 20;
@@ -58,7 +58,7 @@ async fn a_partition_nobody_polls_does_not_stall_its_neighbour() {
         for host in [1 << 30, 4 * MIB] {
             let limits = Limits {
                 host,
-                disk: 1 << 30,
+                ..Limits::default()
             };
             let cluster = Cluster::with_limits(transport, 2, &limits);
             let query = QueryId::random();
@@ -98,6 +98,7 @@ async fn a_full_disk_fails_the_query_everywhere_and_leaves_nothing() {
         let limits = Limits {
             host: 2 * MIB,
             disk: 8 * MIB as u64,
+            ..Limits::default()
         };
         let cluster = Cluster::with_limits(transport, 2, &limits);
         let query = QueryId::random();
@@ -126,6 +127,45 @@ async fn a_full_disk_fails_the_query_everywhere_and_leaves_nothing() {
             .await;
             let fault = engine.exchange.fault(query).unwrap();
             assert_eq!((fault.code, fault.engine), (ErrorCode::DiskFull, Some(0)));
+        }
+        cluster.wait_until_free().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_that_gets_no_room_by_its_deadline_fails_the_query_with_the_numbers() {
+    let room_within = Duration::from_millis(300);
+    for transport in TRANSPORTS {
+        let limits = Limits {
+            room_within,
+            ..Limits::default()
+        };
+        let cluster = Cluster::with_limits(transport, 2, &limits);
+        let query = QueryId::random();
+        let operations = cluster.open(id(query, 5), 1);
+        let begun = Instant::now();
+        // Nobody reads and nobody is hungry: the window fills up and stays full.
+        let error = in_time(async {
+            loop {
+                if let Err(error) = operations[1].send(0, 0, batch(0..ROWS)).await {
+                    return error;
+                }
+            }
+        })
+        .await;
+        assert!(begun.elapsed() >= room_within, "{:?}", begun.elapsed());
+        let text = error.to_string();
+        for part in ["partition 0 of engine 0 in operation 5", "within 0.3 s"] {
+            assert!(text.contains(part), "{text}");
+        }
+        operations[1].fail(Fault::from(&error));
+        for engine in &cluster.engines {
+            until("every rank knows", || {
+                engine.exchange.fault(query).is_some()
+            })
+            .await;
+            let fault = engine.exchange.fault(query).unwrap();
+            assert_eq!((fault.code, fault.engine), (ErrorCode::TimedOut, Some(1)));
         }
         cluster.wait_until_free().await;
     }

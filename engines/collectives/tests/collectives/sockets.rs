@@ -34,6 +34,41 @@ async fn the_directory_is_private_and_strangers_are_not_heard() {
     assert_eq!(drain(&operations[0], 0).await, [7, 7]);
 }
 
+/// What an engine says first: magic, version, rank, size, build.
+fn greeting(rank: u32, size: u32, build: u64) -> Vec<u8> {
+    let mut bytes = b"bireme x".to_vec();
+    for number in [1, rank, size, 0] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    bytes.extend_from_slice(&build.to_le_bytes());
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn engines_of_another_build_or_cluster_are_not_heard() {
+    let cluster = Cluster::new(Transport::Sockets, 2);
+    let path = cluster.home.path().join("sockets").join("exchange-0");
+    for first in [greeting(1, 2, 7), greeting(1, 3, 7), greeting(0, 2, 7)] {
+        let path = path.clone();
+        let refused = tokio::task::spawn_blocking(move || {
+            let mut stream = UnixStream::connect(path).unwrap();
+            stream.write_all(&first).unwrap();
+            let mut answer = Vec::new();
+            // The connection is closed without an answer; how is up to the system.
+            let _ = stream.read_to_end(&mut answer);
+            answer
+        });
+        assert!(in_time(refused).await.unwrap().is_empty());
+    }
+    // Nobody was lost by it: the engines themselves go on.
+    let operations = cluster.open(id(QueryId::random(), 0), 1);
+    for operation in &operations {
+        in_time(operation.send(1, 0, batch([3]))).await.unwrap();
+        in_time(operation.finish()).await.unwrap();
+    }
+    assert_eq!(drain(&operations[1], 0).await, [3, 3]);
+}
+
 #[derive(Default)]
 struct Recorder {
     frames: Mutex<Vec<FrameKind>>,

@@ -1,4 +1,5 @@
 //! Tests of budgets, the spill directory and placement through their public behaviour.
+#![cfg(test)]
 
 mod budget;
 mod placement;

@@ -30,6 +30,24 @@ fn it_is_private_and_what_a_killed_engine_left_is_gone() {
 }
 
 #[test]
+fn it_belongs_to_one_engine_at_a_time() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("spill");
+    let spill = SpillDirectory::open(&path, Budget::new(0, 1 << 20)).unwrap();
+    let file = spill.create().unwrap();
+    file.append(b"live").unwrap();
+    let refused = SpillDirectory::open(&path, Budget::new(0, 1 << 20)).unwrap_err();
+    let refused = refused.to_string();
+    assert!(refused.contains("another engine uses it"), "{refused}");
+    assert!(refused.contains("memory.spill_dir"), "{refused}");
+    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
+    drop(spill);
+    assert!(SpillDirectory::open(&path, Budget::new(0, 1 << 20)).is_err());
+    drop(file);
+    assert!(SpillDirectory::open(&path, Budget::new(0, 1 << 20)).is_ok());
+}
+
+#[test]
 fn a_file_is_counted_and_gone_with_its_last_reference() {
     let home = tempfile::tempdir().unwrap();
     let budget = Budget::new(0, 1000);

@@ -5,6 +5,7 @@ use bireme_collectives::{Exchange, InProcessCommunicator};
 use bireme_frames::{Budget, SpillDirectory};
 use bireme_operators::{
     EngineTopology, QueryOptions, WorkerSessions, configure_session, query_runtime,
+    release_ended_tasks,
 };
 use bireme_protocol::QueryId;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -23,9 +24,11 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::HeaderMap;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use url::Url;
 
 /// Partitions per engine.
@@ -43,13 +46,34 @@ pub(crate) struct TestCluster {
     pub(crate) engines: Vec<TestEngine>,
     urls: Vec<Url>,
     channels: Channels,
+    /// Lets go of ended tasks, as every engine does.
+    _releasing: JoinSet<()>,
     _home: TempDir,
 }
 
-#[derive(Clone)]
-struct Channels(Arc<HashMap<Url, Worker>>);
+/// A task as it was set on an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SetTask {
+    pub(crate) task: usize,
+    pub(crate) rank: usize,
+    pub(crate) tasks: usize,
+}
 
-struct Channel(Worker);
+#[derive(Clone)]
+struct Channels(Arc<Wires>);
+
+struct Wires {
+    workers: HashMap<Url, (usize, Worker)>,
+    set: Mutex<Vec<SetTask>>,
+    /// Whether results may be asked for.
+    polls: watch::Sender<bool>,
+}
+
+struct Channel {
+    rank: usize,
+    worker: Worker,
+    wires: Arc<Wires>,
+}
 
 impl TestCluster {
     pub(crate) fn new(size: usize) -> Self {
@@ -79,19 +103,39 @@ impl TestCluster {
                 }
             })
             .collect();
-        let workers = urls.iter().zip(&engines).map(|(url, engine)| {
+        let mut releasing = JoinSet::new();
+        let ranks = urls.iter().zip(&engines).enumerate();
+        let workers = ranks.map(|(rank, (url, engine))| {
             let sessions = WorkerSessions::new(Arc::clone(&engine.exchange));
             let worker = Worker::from_session_builder(sessions)
                 .with_runtime_env(Arc::clone(&engine.runtime));
-            (url.clone(), worker)
+            releasing.spawn(release_ended_tasks(worker.clone()));
+            (url.clone(), (rank, worker))
         });
-        let channels = Channels(Arc::new(workers.collect()));
+        let wires = Wires {
+            workers: workers.collect(),
+            set: Mutex::default(),
+            polls: watch::Sender::new(true),
+        };
         Self {
             engines,
             urls,
-            channels,
+            channels: Channels(Arc::new(wires)),
+            _releasing: releasing,
             _home: home,
         }
+    }
+
+    /// The tasks that were set since this was last asked, in order.
+    pub(crate) fn take_set_tasks(&self) -> Vec<SetTask> {
+        let mut tasks = std::mem::take(&mut *self.channels.0.set.lock().unwrap());
+        tasks.sort_unstable();
+        tasks
+    }
+
+    /// Whether heads may ask tasks for results, or wait.
+    pub(crate) fn allow_polls(&self, allowed: bool) {
+        self.channels.0.polls.send_replace(allowed);
     }
 
     /// A session on the head for one query, with changed settings.
@@ -158,6 +202,15 @@ impl TestCluster {
     }
 }
 
+/// Waits for a condition.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < WITHIN / 4, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 /// DataFusion in one process, with the same settings.
 pub(crate) fn single(settings: &[(&str, &str)]) -> SessionContext {
     SessionContext::new_with_config(config(settings).with_target_partitions(PARTITIONS))
@@ -179,7 +232,13 @@ pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> T {
 #[async_trait]
 impl ChannelResolver for Channels {
     async fn get_worker_client_for_url(&self, url: &Url) -> Result<Box<dyn WorkerChannel>> {
-        Ok(Box::new(Channel(self.0[url].clone())))
+        let (rank, worker) = self.0.workers[url].clone();
+        let wires = Arc::clone(&self.0);
+        Ok(Box::new(Channel {
+            rank,
+            worker,
+            wires,
+        }))
     }
 }
 
@@ -193,10 +252,15 @@ impl WorkerChannel for Channel {
         _: ExecutionPlanMetricsSet,
         context: &Arc<TaskContext>,
     ) -> Result<BoxStream<'static, Result<WorkerToCoordinatorMsg>>> {
+        self.wires.set.lock().unwrap().push(SetTask {
+            task: request.task_key.task_number,
+            rank: self.rank,
+            tasks: request.task_count,
+        });
         // Engines are processes: a plan that several of them share would hide faults.
         request.plan = MaybeEncoded::Encoded(request.plan.encode(context)?);
         let to_worker = to_worker.map(Ok).boxed();
-        self.0
+        self.worker
             .coordinator_channel(headers, request, to_worker)
             .await
     }
@@ -208,13 +272,16 @@ impl WorkerChannel for Channel {
         _: ExecutionPlanMetricsSet,
         _: &Arc<TaskContext>,
     ) -> Result<Vec<BoxStream<'static, Result<RecordBatch>>>> {
-        let (streams, _) = self.0.execute_task(request).await?;
+        let mut polls = self.wires.polls.subscribe();
+        let allowed = async { polls.wait_for(|allowed| *allowed).await.map(|_| ()) };
+        in_time(allowed).await.unwrap();
+        let (streams, _) = self.worker.execute_task(request).await?;
         Ok(streams.into_iter().map(StreamExt::boxed).collect())
     }
 
     async fn get_worker_info(&mut self, _: GetWorkerInfoRequest) -> Result<GetWorkerInfoResponse> {
         Ok(GetWorkerInfoResponse {
-            version: self.0.version().to_string(),
+            version: self.worker.version().to_string(),
         })
     }
 }

@@ -1,7 +1,8 @@
 //! The first test of the first collective: a filter made above a collective by one rank's part of
 //! a build side must not reach scans that feed all ranks. It once returned 1,014 of 3,000 rows.
 
-use crate::answers::compare;
+use crate::answers::{compare, run};
+use crate::cluster::TestCluster;
 use crate::tables::Tables;
 
 const PARTITIONED: [(&str, &str); 2] = [
@@ -41,5 +42,28 @@ async fn a_join_of_parquet_files_is_whole_with_and_without_pushdown_filters() {
                 }
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_made_above_a_collective_is_not_below_it() {
+    let tables = Tables::new();
+    let cluster = TestCluster::new(3);
+    let sql = "select f.id, d.name from facts f join dimensions d on f.k = d.k where d.w = 3";
+    for pushdown in ["true", "false"] {
+        let collected = vec![("datafusion.execution.parquet.pushdown_filters", pushdown)];
+        let mut by_hash = collected.clone();
+        by_hash.extend(PARTITIONED);
+        let (context, _) = cluster.session(0, &by_hash);
+        tables.register(&context);
+        let (plan, _) = run(&context, sql).await.unwrap();
+        assert!(plan.contains("CollectiveShuffleExec"), "{plan}");
+        assert!(!plan.contains("DynamicFilter"), "{plan}");
+        // The whole build side is on every engine here: its filter is right for every scan.
+        let (context, _) = cluster.session(0, &collected);
+        tables.register(&context);
+        let (plan, _) = run(&context, sql).await.unwrap();
+        assert!(plan.contains("CollectiveBroadcastExec"), "{plan}");
+        assert!(plan.contains("DynamicFilter"), "{plan}");
     }
 }

@@ -98,3 +98,18 @@ async fn a_plan_runs_once() {
         .unwrap_err();
     assert!(again.to_string().contains("has been run before"), "{again}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_query_held_is_free_within_two_seconds_without_a_next_query() {
+    let tables = Tables::new();
+    let cluster = TestCluster::new(3);
+    let (context, _) = cluster.session(0, &[]);
+    tables.register(&context);
+    let (plan, _) = run(&context, JOIN).await.unwrap();
+    // Its build side is kept by the node, for as long as there is the node.
+    assert!(plan.contains("mode=CollectLeft"), "{plan}");
+    drop(context);
+    let ended = Instant::now();
+    cluster.wait_until_free().await;
+    assert!(ended.elapsed() < Duration::from_secs(2));
+}

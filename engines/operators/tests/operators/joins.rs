@@ -5,6 +5,8 @@ use crate::answers::{compare_on, run};
 use crate::cluster::{TestCluster, single};
 use crate::tables::Tables;
 
+// Below `facts`, which has a column `d`, the name of an outer table is not `d`: DataFusion reads
+// `d.k` there as a field of that column.
 const STATEMENTS: [&str; 22] = [
     "select f.id, d.name from facts f join dimensions d on f.k = d.k",
     "select f.id, d.name from facts f left join dimensions d on f.k = d.k and d.w < 5",
@@ -18,12 +20,12 @@ const STATEMENTS: [&str; 22] = [
     "select id from facts where k not in (select k from empty)",
     "select k from dimensions where k not in (select k from facts where g = 3 and k is not null)",
     "select id from facts f where exists (select 1 from dimensions d where d.k = f.k and d.w = f.g)",
-    "select k from dimensions d where not exists (select 1 from facts f where d.k = f.k)",
+    "select k from dimensions o where not exists (select 1 from facts f where o.k = f.k)",
     "select f.id, d.k from facts f join dimensions d on f.g < d.w and f.id < 200",
     "select f.id, d.k from facts f left join dimensions d on f.g > d.k * 10 and f.x < d.w",
     "select d.k, f.id from dimensions d left join facts f on f.g > d.k * 10 and f.x < d.w",
     "select f.id, d.k from facts f full join dimensions d on f.g > d.k * 10 and f.x < d.w",
-    "select d.k from dimensions d where exists (select 1 from facts f where f.x < d.k - 400)",
+    "select o.k from dimensions o where exists (select 1 from facts f where f.x < o.k - 400)",
     "select count(*), sum(a.id + b.k) from (select id from facts where id < 30) a cross join dimensions b",
     "select f.id, e.k from facts f left join empty e on f.k = e.k",
     "select f.id, e.k from facts f join empty e on f.k = e.k",

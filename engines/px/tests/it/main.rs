@@ -1,10 +1,5 @@
 //! A cell host and its relay, driven the way evcxr drives them, with cells compiled by rustc alone.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking, also in its helpers"
-)]
+#![cfg(test)]
 
 mod driver;
 

@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::signals;
 use bireme_engine::EngineOptions;
+use bireme_protocol::process;
 use clap::Args;
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ pub(crate) struct EngineArguments {
 
 impl EngineArguments {
     pub(crate) fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        process::set_short_name("bireme");
         let home = context.home()?;
         let settings = context.settings(&home, None)?;
         let options = EngineOptions {

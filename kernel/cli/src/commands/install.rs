@@ -7,7 +7,13 @@ use bireme_jupyter::kernelspec::{self, InstallLocation};
 use bireme_settings::environment;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long Python may take to say where it lives.
+const PYTHON_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is looked whether a program has ended.
+const POLL: Duration = Duration::from_millis(10);
 
 /// Where the kernelspec goes.
 #[derive(Debug, Args)]
@@ -94,12 +100,50 @@ pub(crate) fn sys_prefix() -> Option<PathBuf> {
     if let Some(prefix) = active {
         return Some(PathBuf::from(prefix));
     }
-    let asked = Command::new("python3")
-        .args(["-c", "import sys; print(sys.prefix)"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let mut python = Command::new("python3");
+    python.args(["-c", "import sys; print(sys.prefix)"]);
+    let asked = output_within(&mut python, PYTHON_TIMEOUT)?;
     let prefix = String::from_utf8(asked.stdout).ok()?;
     (asked.status.success() && !prefix.trim().is_empty()).then(|| PathBuf::from(prefix.trim()))
+}
+
+/// What a program that prints a line or two prints; none when it does not start or takes too long.
+fn output_within(program: &mut Command, limit: Duration) -> Option<Output> {
+    let mut running = program
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let deadline = Instant::now() + limit;
+    loop {
+        match running.try_wait() {
+            Ok(Some(_)) => return running.wait_with_output().ok(),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(POLL),
+            Ok(None) | Err(_) => {
+                // Killed and reaped; that it ended by itself meanwhile is as good.
+                let _ = running.kill();
+                let _ = running.wait();
+                return None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_does_not_end_is_not_waited_for() {
+        let started = Instant::now();
+        let mut sleeper = Command::new("sleep");
+        sleeper.arg("60");
+        assert!(output_within(&mut sleeper, Duration::from_millis(100)).is_none());
+        assert!(started.elapsed() < Duration::from_secs(10));
+        let mut echo = Command::new("echo");
+        echo.arg("here");
+        let printed = output_within(&mut echo, Duration::from_secs(10)).unwrap();
+        assert_eq!(printed.stdout, b"here\n");
+    }
 }

@@ -17,7 +17,7 @@ pub(crate) struct LauncherArguments {
 impl LauncherArguments {
     pub(crate) fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         let home = context.home()?;
-        let commands = ClusterCommands::of_program(&Context::program()?, home.root());
+        let commands = ClusterCommands::of_this_process(&Context::program()?, home.root());
         run_launcher(LauncherOptions {
             home,
             engines: self.engines,

@@ -2,6 +2,7 @@
 //!
 //! A line that is no command is its own value. Several lines run in order.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ),
     ("clear", "clear: removes the output so far"),
     ("display", "display TEXT: shows TEXT as plain text and html"),
+    (
+        "displays",
+        "displays N BYTES: shows N texts of BYTES bytes each",
+    ),
     ("eprint", "eprint TEXT: prints TEXT to standard error"),
     ("fail", "fail TEXT: ends the cell with an error"),
     ("flood", "flood N: prints N numbered lines"),
@@ -38,6 +43,8 @@ const COMMANDS: &[(&str, &str)] = &[
 #[derive(Default)]
 pub(crate) struct Echo {
     history: Mutex<Vec<HistoryEntry>>,
+    /// How often it was told to shut down.
+    pub(crate) shutdowns: AtomicU32,
 }
 
 impl Echo {
@@ -168,6 +175,10 @@ impl ShellHandler for Echo {
 
 #[async_trait]
 impl ControlHandler for Echo {
+    async fn shutdown(&self, _restart: bool) {
+        self.shutdowns.fetch_add(1, Ordering::Relaxed);
+    }
+
     async fn usage(&self) -> JsonMap {
         JsonMap::from_iter([("cells".to_owned(), self.lock_history().len().into())])
     }
@@ -189,6 +200,14 @@ async fn run_line(context: &ExecuteContext, line: &str) -> Result<Option<String>
         "panic" => drop(line.as_bytes()[usize::MAX]),
         "ask" => output.stdout(format!("{}\n", context.input(text, false).await?)),
         "ask_secret" => output.stdout(format!("{}\n", context.input(text, true).await?)),
+        "displays" => {
+            let (number, bytes) = text.split_once(' ').unwrap_or((text, "1"));
+            let shown = "x".repeat(usize::try_from(count(bytes)?).unwrap_or(usize::MAX));
+            for _ in 0..count(number)? {
+                output.display_data(MimeBundle::text(shown.as_str()), JsonMap::new(), None);
+                tokio::task::yield_now().await;
+            }
+        }
         "flood" => {
             for number in 0..count(text)? {
                 output.stdout(format!("line {number} of a flood of output\n"));

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::execution;
 use super::request::Request;
 use crate::serve::ExitReason;
-use crate::sockets::{Inbox, Router};
+use crate::sockets::{Inbox, Letter, Router};
 use crate::usage;
 use crate::wire::{
     CellError, CreateSubshellReply, DeleteSubshellRequest, Incoming, JsonMap, ListSubshellReply,
@@ -26,7 +26,7 @@ const INTERRUPT_DEADLINE: Duration = Duration::from_secs(5);
 /// Reads until the channel closes.
 pub(crate) async fn run(core: Arc<Core>, router: Router, mut inbox: Inbox) {
     let slots = Arc::new(Semaphore::new(CONCURRENT_MAX));
-    while let Some(frames) = inbox.recv().await {
+    while let Some(Letter { frames, room }) = inbox.recv().await {
         let message = match Incoming::from_frames(frames, core.session.signer()) {
             Ok(message) => message,
             Err(error) => {
@@ -37,7 +37,7 @@ pub(crate) async fn run(core: Arc<Core>, router: Router, mut inbox: Inbox) {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
-        let request = Request::new(message, &router);
+        let request = Request::new(message, room, &router);
         let own_core = Arc::clone(&core);
         core.requests.spawn(async move {
             answer(&own_core, &request).await;
@@ -81,14 +81,7 @@ async fn interrupt(core: &Arc<Core>, request: &Request) {
 async fn shut_down(core: &Arc<Core>, request: &Request) {
     let ShutdownRequest { restart } = request.content();
     core.interrupt_all();
-    let kernel = Arc::clone(&core.kernel);
-    let handling = core.guard(async move { kernel.shutdown(restart).await });
-    if !matches!(
-        timeout(core.options.shutdown_grace, handling).await,
-        Ok(Ok(()))
-    ) {
-        tracing::warn!(grace = ?core.options.shutdown_grace, "the kernel did not shut down cleanly");
-    }
+    core.shut_down(restart).await;
     request.reply(core, Reply::ok(ShutdownReply { restart }));
     core.idle(&request.parent);
     core.end(ExitReason::Shutdown { restart });
@@ -151,7 +144,7 @@ fn delete_subshell(core: &Core, request: &Request) -> Reply {
         let reason = format!("subshell {subshell_id:?} does not exist");
         return Reply::error(&CellError::new("SubshellNotFound", reason));
     };
-    for waiting in queue.interrupt() {
+    for waiting in queue.close() {
         core.abort(&waiting);
     }
     Reply::ok(JsonMap::new())

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -32,6 +34,8 @@ pub(crate) struct Core {
     /// Fires when the kernel should end; the reason is set before.
     pub(crate) ending: CancellationToken,
     exit_reason: Mutex<Option<ExitReason>>,
+    /// Set once the kernel has released what it held.
+    shut_down: OnceCell<()>,
     executions: AtomicU32,
     /// The cell that runs in the main shell.
     main_cell: Mutex<Option<Arc<Parent>>>,
@@ -56,6 +60,7 @@ impl Core {
             requests: TaskTracker::new(),
             ending: CancellationToken::new(),
             exit_reason: Mutex::default(),
+            shut_down: OnceCell::new(),
             executions: AtomicU32::new(0),
             main_cell: Mutex::default(),
         }
@@ -151,6 +156,19 @@ impl Core {
             crate::wire::Reply::aborted().with("execution_count", count),
         );
         self.idle(&request.parent);
+    }
+
+    /// Lets the kernel release what it holds: once, whoever asks first; others wait for it.
+    pub(crate) async fn shut_down(&self, restart: bool) {
+        let shutting_down = async {
+            let kernel = Arc::clone(&self.kernel);
+            let handling = self.guard(async move { kernel.shutdown(restart).await });
+            let grace = self.options.shutdown_grace;
+            if !matches!(timeout(grace, handling).await, Ok(Ok(()))) {
+                tracing::warn!(?grace, "the kernel did not shut down cleanly");
+            }
+        };
+        self.shut_down.get_or_init(|| shutting_down).await;
     }
 
     /// Ends the kernel, for the first reason that is given.

@@ -11,6 +11,12 @@ use super::request::Request;
 /// Cells that may wait in one shell; a client that sends more gets an error.
 const CELLS_MAX: usize = 4096;
 
+/// A cell that is not taken, and why.
+pub(crate) struct Refused {
+    pub(crate) request: Request,
+    pub(crate) reason: &'static str,
+}
+
 /// A queue of cells.
 #[derive(Default)]
 pub(crate) struct ExecuteQueue {
@@ -24,14 +30,20 @@ struct State {
     /// Fires when the running cell is interrupted. Set in the moment a cell leaves the queue, so
     /// that no interrupt falls between waiting and running.
     running: Option<CancellationToken>,
+    /// Nobody will run what comes now.
+    is_closed: bool,
 }
 
 impl ExecuteQueue {
-    /// Appends a cell; gives it back if too many wait.
-    pub(crate) fn push(&self, request: Request) -> Result<(), Box<Request>> {
+    /// Appends a cell; gives it back if too many wait, or nobody runs them any more.
+    pub(crate) fn push(&self, request: Request) -> Result<(), Box<Refused>> {
+        let refuse = |request, reason| Err(Box::new(Refused { request, reason }));
         let mut state = self.lock();
+        if state.is_closed {
+            return refuse(request, "its subshell was deleted");
+        }
         if state.waiting.len() >= CELLS_MAX {
-            return Err(Box::new(request));
+            return refuse(request, "the queue of cells is full");
         }
         state.waiting.push_back(request);
         drop(state);
@@ -72,6 +84,12 @@ impl ExecuteQueue {
             running.cancel();
         }
         state.waiting.drain(..).collect()
+    }
+
+    /// The same for the last time: from now on cells are refused.
+    pub(crate) fn close(&self) -> Vec<Request> {
+        self.lock().is_closed = true;
+        self.interrupt()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

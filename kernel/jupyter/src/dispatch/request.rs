@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::core::Core;
 use crate::sockets::Router;
 use crate::wire::{Incoming, Parent, Reply};
@@ -11,15 +13,18 @@ pub(crate) struct Request {
     pub(crate) message: Incoming,
     pub(crate) parent: Arc<Parent>,
     router: Router,
+    /// Makes room for other messages when this one is dealt with.
+    _room: OwnedSemaphorePermit,
 }
 
 impl Request {
-    pub(crate) fn new(message: Incoming, router: &Router) -> Self {
+    pub(crate) fn new(message: Incoming, room: OwnedSemaphorePermit, router: &Router) -> Self {
         let parent = Arc::new(message.request.clone());
         Self {
             message,
             parent,
             router: router.clone(),
+            _room: room,
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::core::Core;
 use super::execution;
 use super::request::Request;
-use crate::sockets::{Inbox, Router};
+use crate::sockets::{Inbox, Letter, Router};
 use crate::wire::{
     CellError, CommClose, CommInfoRequest, CommMessage, CommOpen, HistoryRequest, Incoming, Reply,
 };
@@ -29,7 +29,7 @@ pub(crate) async fn run(core: Arc<Core>, router: Router, mut inbox: Inbox) {
     core.requests
         .spawn(core.ending.clone().run_until_cancelled_owned(comms));
     let slots = Arc::new(Semaphore::new(CONCURRENT_MAX));
-    while let Some(frames) = inbox.recv().await {
+    while let Some(Letter { frames, room }) = inbox.recv().await {
         let message = match Incoming::from_frames(frames, core.session.signer()) {
             Ok(message) => message,
             Err(error) => {
@@ -37,7 +37,7 @@ pub(crate) async fn run(core: Arc<Core>, router: Router, mut inbox: Inbox) {
                 continue;
             }
         };
-        let request = Request::new(message, &router);
+        let request = Request::new(message, room, &router);
         match request.message.msg_type() {
             "execute_request" => enqueue(&core, request),
             "comm_open" | "comm_msg" | "comm_close" => {
@@ -64,7 +64,7 @@ fn enqueue(core: &Core, request: Request) {
     let refused = match core.subshells.queue(subshell_id) {
         Some(queue) => match queue.push(request) {
             Ok(()) => return,
-            Err(request) => (*request, "the queue of cells is full".to_owned()),
+            Err(refused) => (refused.request, refused.reason.to_owned()),
         },
         None => {
             let reason = format!(

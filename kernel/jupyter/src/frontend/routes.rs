@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
 
 use crate::wire::Incoming;
 
 /// Messages of one request that nobody has taken yet; then reading pauses.
 const MESSAGES_MAX: usize = 1024;
+/// A call that takes nothing for so long is given up: all others wait behind it.
+const STALL_MAX: Duration = Duration::from_secs(5);
 
 /// The channel a message came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +55,16 @@ impl Routes {
 
     /// Hands a message to the call that waits for it.
     pub(super) async fn deliver(&self, from: Origin, message: Incoming) {
-        let messages_tx = self.lock().get(&message.parent_header.msg_id).cloned();
-        if let Some(messages_tx) = messages_tx {
-            // The call may end at any time; then its messages are of no interest.
-            let _ = messages_tx.send((from, message)).await;
+        let msg_id = message.parent_header.msg_id.clone();
+        let messages_tx = self.lock().get(&msg_id).cloned();
+        let Some(messages_tx) = messages_tx else {
+            return;
+        };
+        // A call may end at any time; then its messages are of no interest.
+        let sent = messages_tx.send_timeout((from, message), STALL_MAX).await;
+        if let Err(SendTimeoutError::Timeout(_)) = sent {
+            tracing::warn!(msg_id, "a cell whose outputs nobody reads was given up");
+            self.lock().remove(&msg_id);
         }
     }
 

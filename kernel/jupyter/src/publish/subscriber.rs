@@ -15,7 +15,7 @@ use crate::wire::{Parent, Stream, StreamName};
 
 /// Bytes that may wait before stream text is dropped.
 const STREAM_QUEUE_BYTES_MAX: usize = 32 << 20;
-/// Bytes that may wait before the listener is disconnected.
+/// Bytes that may wait, besides the largest message, before the listener is disconnected.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Topics a listener may ask for.
 const TOPICS_MAX: usize = 256;
@@ -78,7 +78,7 @@ impl Subscriber {
             return;
         }
         self.note_dropped(session, &frames[0]);
-        let waiting = self.queue.pending_bytes();
+        let waiting = self.queue.backlog_bytes();
         if waiting > QUEUE_BYTES_MAX {
             tracing::warn!(
                 bytes = waiting,
@@ -130,5 +130,97 @@ impl Subscriber {
             self.queue
                 .push(session.message(topic, "stream", &parent, content));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signing::Signer;
+    use crate::zmtp::{self, Received, WriteHalf};
+
+    const MEGABYTE: usize = 1 << 20;
+
+    /// A listener to everything, whose queue nobody writes out.
+    fn stalled() -> (Subscriber, Session) {
+        let signer = Signer::new("hmac-sha256", "key").unwrap();
+        let mut subscriber = Subscriber::new(Arc::new(PeerQueue::new()));
+        assert!(subscriber.subscribe(Bytes::new(), message("welcome", 0)));
+        (subscriber, Session::new("test", Arc::new(signer)))
+    }
+
+    fn message(topic: &'static str, bytes: usize) -> Vec<Bytes> {
+        vec![Bytes::from(topic), Bytes::from(vec![b'x'; bytes])]
+    }
+
+    /// Everything that waits, as a listener that reads again gets it.
+    async fn read_all(queue: &PeerQueue) -> Vec<Vec<Bytes>> {
+        queue.push(message("end", 0));
+        let (ours, mut theirs) = tokio::io::duplex(MEGABYTE);
+        let mut writer: WriteHalf = Box::new(ours);
+        let reading = async {
+            let mut messages = Vec::new();
+            loop {
+                match zmtp::read(&mut theirs).await.unwrap() {
+                    Received::Message(frames) if frames[0] == "end" => return messages,
+                    Received::Message(frames) => messages.push(frames),
+                    Received::Command(command) => panic!("read a command: {command:?}"),
+                }
+            }
+        };
+        tokio::select! {
+            messages = reading => messages,
+            ended = queue.write_to(&mut writer) => panic!("the writer ended: {ended:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn text_is_dropped_with_a_note_in_its_place_and_the_rest_is_owed() {
+        let (mut subscriber, session) = stalled();
+        let parent = Arc::new(Parent::none());
+        let owed = message("display", MEGABYTE);
+        while subscriber.queue.pending_bytes() <= STREAM_QUEUE_BYTES_MAX {
+            subscriber.send(&session, &owed);
+        }
+        let full = subscriber.queue.pending_bytes();
+        for _ in 0..3 {
+            subscriber.send_stream(&session, &parent, 1000, &message("stream", 1000));
+        }
+        assert_eq!(subscriber.queue.pending_bytes(), full);
+        subscriber.send(&session, &message("idle", 0));
+
+        let messages = read_all(&subscriber.queue).await;
+        let topics: Vec<&[u8]> = messages.iter().map(|frames| frames[0].as_ref()).collect();
+        let displays = topics.iter().filter(|topic| **topic == b"display").count();
+        assert_eq!(displays, full / MEGABYTE);
+        // The note goes where the text would have, by the topic of what follows it.
+        assert_eq!(topics[topics.len() - 2..], [b"idle", b"idle"]);
+        let note = &messages[messages.len() - 2];
+        let text = String::from_utf8_lossy(&note[note.len() - 1]).into_owned();
+        assert!(text.contains("3000 bytes dropped"), "{text}");
+        subscriber.send_stream(&session, &parent, 4, &message("stream", 4));
+        assert_eq!(read_all(&subscriber.queue).await, [message("stream", 4)]);
+    }
+
+    #[tokio::test]
+    async fn a_listener_to_whom_too_much_is_owed_is_disconnected() {
+        let (mut subscriber, session) = stalled();
+        let owed = message("display", MEGABYTE);
+        let mut sent = 0;
+        while subscriber.queue.pending_bytes() > 0 {
+            subscriber.send(&session, &owed);
+            sent += 1;
+        }
+        assert!((64..=70).contains(&sent), "{sent}");
+    }
+
+    #[tokio::test]
+    async fn one_large_message_disconnects_nobody() {
+        let (mut subscriber, session) = stalled();
+        subscriber.send(&session, &message("comm_msg", QUEUE_BYTES_MAX + MEGABYTE));
+        for _ in 0..10 {
+            subscriber.send(&session, &message("idle", 0));
+        }
+        assert_eq!(read_all(&subscriber.queue).await.len(), 12);
     }
 }

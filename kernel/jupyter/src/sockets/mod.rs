@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub(crate) use accept::SocketTasks;
 pub(crate) use peer_queue::PeerQueue;
-pub(crate) use router::{Inbox, Router};
+pub(crate) use router::{Inbox, Letter, Router};
 pub use stdin::InputError;
 pub(crate) use stdin::{Stdin, StdinChannel};
 

@@ -4,7 +4,7 @@
 //! been handed to the operating system, which is what makes a lossless shutdown possible.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +34,8 @@ pub(crate) struct PeerQueue {
 #[derive(Default)]
 struct Waiting {
     items: VecDeque<(Item, usize)>,
+    /// Bytes of the largest item since nothing waited.
+    largest_bytes: usize,
     is_closed: bool,
 }
 
@@ -49,6 +51,13 @@ impl PeerQueue {
     /// Bytes that wait.
     pub(crate) fn pending_bytes(&self) -> usize {
         *self.pending.borrow()
+    }
+
+    /// Bytes that wait besides the largest message: how large one is says nothing of how slow the
+    /// peer reads.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        let largest = self.lock().largest_bytes;
+        self.pending_bytes().saturating_sub(largest)
     }
 
     /// Appends a message. The caller has decided that it fits.
@@ -67,10 +76,16 @@ impl PeerQueue {
     }
 
     fn push_item(&self, item: Item, bytes: usize) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
         if waiting.is_closed {
             return;
         }
+        let earlier = if self.pending_bytes() == 0 {
+            0
+        } else {
+            waiting.largest_bytes
+        };
+        waiting.largest_bytes = earlier.max(bytes);
         self.pending.send_modify(|pending| *pending += bytes);
         waiting.items.push_back((item, bytes));
         drop(waiting);
@@ -79,7 +94,7 @@ impl PeerQueue {
 
     /// Gives up the peer: what waits is dropped and its writer ends.
     pub(crate) fn close(&self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
         waiting.is_closed = true;
         waiting.items.clear();
         drop(waiting);
@@ -114,7 +129,7 @@ impl PeerQueue {
         loop {
             let arrived = self.arrived.notified();
             {
-                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut waiting = self.lock();
                 if waiting.is_closed {
                     return None;
                 }
@@ -124,5 +139,9 @@ impl PeerQueue {
             }
             arrived.await;
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::accept::{Accepted, SocketTasks, serve_connections};
 use super::peer_queue::PeerQueue;
@@ -19,8 +19,19 @@ const INBOX_MESSAGES_MAX: usize = 256;
 /// Bytes that may wait for one client; one that lets more pile up is disconnected.
 const OUTBOX_BYTES_MAX: usize = 256 << 20;
 
-/// Messages of a channel; the first frame of each is the client.
-pub(crate) type Inbox = mpsc::Receiver<Vec<Bytes>>;
+/// Bytes of messages that were read and are not dealt with; then reading pauses. At least one fits.
+const INBOX_BYTES_MAX: usize = 128 << 20;
+
+/// A message of a client.
+pub(crate) struct Letter {
+    /// The first names the client.
+    pub(crate) frames: Vec<Bytes>,
+    /// Its share of the bytes that may wait, until it is dealt with.
+    pub(crate) room: OwnedSemaphorePermit,
+}
+
+/// Messages of a channel.
+pub(crate) type Inbox = mpsc::Receiver<Letter>;
 
 /// The sending side of a channel.
 #[derive(Clone)]
@@ -32,6 +43,8 @@ struct Shared {
     channel: &'static str,
     peers: Mutex<HashMap<Bytes, Arc<PeerQueue>>>,
     next_identity: AtomicU64,
+    /// One permit per byte that may wait.
+    room: Arc<Semaphore>,
 }
 
 impl Router {
@@ -46,6 +59,7 @@ impl Router {
             channel,
             peers: Mutex::default(),
             next_identity: AtomicU64::new(1),
+            room: Arc::new(Semaphore::new(INBOX_BYTES_MAX)),
         };
         let router = Self {
             shared: Arc::new(shared),
@@ -89,7 +103,7 @@ impl Router {
         }
     }
 
-    async fn serve(self, accepted: Accepted, inbox_tx: mpsc::Sender<Vec<Bytes>>) {
+    async fn serve(self, accepted: Accepted, inbox_tx: mpsc::Sender<Letter>) {
         let Accepted {
             peer,
             mut reader,
@@ -107,8 +121,11 @@ impl Router {
             loop {
                 match zmtp::read(&mut reader).await? {
                     Received::Message(mut frames) => {
+                        let Some(room) = self.room_for(&frames).await else {
+                            return Ok(());
+                        };
                         frames.insert(0, identity.clone());
-                        if inbox_tx.send(frames).await.is_err() {
+                        if inbox_tx.send(Letter { frames, room }).await.is_err() {
                             return Ok(());
                         }
                     }
@@ -133,6 +150,14 @@ impl Router {
         {
             peers.remove(&identity);
         }
+    }
+
+    /// Waits until a message may be kept; `None` never comes, as nobody closes the room.
+    async fn room_for(&self, frames: &[Bytes]) -> Option<OwnedSemaphorePermit> {
+        let bytes: usize = frames.iter().map(Bytes::len).sum();
+        let permits = u32::try_from(bytes.min(INBOX_BYTES_MAX)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.shared.room);
+        room.acquire_many_owned(permits).await.ok()
     }
 
     /// The identity that the client asks for, or one of ours, which start with a zero byte.

@@ -71,8 +71,8 @@ impl Stdin {
 
     /// Hands answers to the questions they belong to; runs as long as the kernel.
     pub(crate) async fn run(self, mut inbox: Inbox) {
-        while let Some(frames) = inbox.recv().await {
-            match Incoming::from_frames(frames, self.shared.session.signer()) {
+        while let Some(letter) = inbox.recv().await {
+            match Incoming::from_frames(letter.frames, self.shared.session.signer()) {
                 Ok(message) => self.receive(&message),
                 Err(error) => tracing::warn!(%error, "a message on stdin was dropped"),
             }

@@ -20,8 +20,8 @@ pub struct CellError {
 }
 
 impl CellError {
-    /// The class of a cell that ended because the user interrupted it.
-    pub const INTERRUPTED: &'static str = "Interrupted";
+    /// The class of a cell that ended because the user interrupted it, whatever it was doing.
+    pub const INTERRUPTED: &'static str = "Cancelled";
 
     /// A failure whose traceback is its one line.
     pub fn new(ename: impl Into<String>, evalue: impl Into<String>) -> Self {

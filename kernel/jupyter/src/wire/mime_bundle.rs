@@ -1,7 +1,13 @@
 //! A value in several representations, keyed by MIME type, as every display carries it.
 
+use std::cmp::Reverse;
+use std::io;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+/// The representation that every front end can show.
+const PLAIN: &str = "text/plain";
 
 /// A JSON object.
 pub type JsonMap = Map<String, Value>;
@@ -20,7 +26,7 @@ pub struct MimeBundle(JsonMap);
 impl MimeBundle {
     /// Starts a bundle with its plain text, which every bundle should have.
     pub fn text(text: impl Into<String>) -> Self {
-        Self::default().with("text/plain", Value::String(text.into()))
+        Self::default().with(PLAIN, Value::String(text.into()))
     }
 
     /// Adds one representation.
@@ -41,12 +47,43 @@ impl MimeBundle {
 
     /// Returns the plain text, if it is there.
     pub fn plain_text(&self) -> Option<&str> {
-        self.get("text/plain").and_then(Value::as_str)
+        self.get(PLAIN).and_then(Value::as_str)
     }
 
     /// True if there is no representation at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The bundle in about `bytes_max` bytes of JSON: the largest representations are left out, and
+    /// the plain text says so.
+    pub(crate) fn within(mut self, bytes_max: usize) -> Self {
+        let sized = |(mime, value): (&String, &Value)| (mime.clone(), json_bytes(value));
+        let mut sizes: Vec<(String, usize)> = self.0.iter().map(sized).collect();
+        let mut total: usize = sizes.iter().map(|(_, bytes)| bytes).sum();
+        sizes.sort_by_key(|(_, bytes)| Reverse(*bytes));
+        let mut left_out = Vec::new();
+        for (mime, bytes) in sizes {
+            if total <= bytes_max {
+                break;
+            }
+            self.0.remove(&mime);
+            total -= bytes;
+            left_out.push(format!("{mime} of {} MB", megabytes(bytes)));
+        }
+        if left_out.is_empty() {
+            return self;
+        }
+        let note = format!(
+            "\u{2026} not shown: {}; a display may have {} MB: show less of it, or write it to a file",
+            left_out.join(", "),
+            megabytes(bytes_max)
+        );
+        let text = match self.plain_text() {
+            Some(text) => format!("{text}\n{note}"),
+            None => note,
+        };
+        self.with(PLAIN, text)
     }
 
     /// Returns the representations as a JSON object.
@@ -58,5 +95,68 @@ impl MimeBundle {
 impl From<JsonMap> for MimeBundle {
     fn from(map: JsonMap) -> Self {
         Self(map)
+    }
+}
+
+/// Bytes that a value takes as JSON.
+fn json_bytes(value: &Value) -> usize {
+    struct Count(usize);
+
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    // Counting does not fail, and a value is always JSON.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
+/// Millions of bytes, with one digit behind the point.
+fn megabytes(bytes: usize) -> String {
+    let tenths = bytes.div_ceil(100_000);
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_that_fits_stays_as_it_is() {
+        let bundle = MimeBundle::text("two").with_html("<b>two</b>");
+        assert_eq!(bundle.clone().within(100), bundle);
+    }
+
+    #[test]
+    fn the_largest_representations_are_left_out_and_named() {
+        let image = "x".repeat(3_000_000);
+        let bundle = MimeBundle::text("two").with_html("<b>two</b>");
+        let cut = bundle.with("image/png", image).within(1_000_000);
+        assert!(cut.get("image/png").is_none());
+        assert!(cut.get("text/html").is_some());
+        assert_eq!(
+            cut.plain_text(),
+            Some(
+                "two\n\u{2026} not shown: image/png of 3.1 MB; a display may have 1.0 MB: show less of it, or write it to a file"
+            )
+        );
+    }
+
+    #[test]
+    fn a_plain_text_that_is_too_large_is_replaced_by_the_note() {
+        let cut = MimeBundle::text("\n".repeat(600_000)).within(1_000_000);
+        let text = cut.plain_text().unwrap();
+        assert!(
+            text.starts_with("\u{2026} not shown: text/plain of 1.3 MB;"),
+            "{text}"
+        );
     }
 }

@@ -15,7 +15,7 @@ const LONG: u8 = 2;
 const COMMAND: u8 = 4;
 
 /// Largest message that is read; a longer one ends its connection.
-const MESSAGE_BYTES_MAX: u64 = 512 << 20;
+const MESSAGE_BYTES_MAX: u64 = 128 << 20;
 /// Most frames in a message that is read.
 const MESSAGE_FRAMES_MAX: usize = 4096;
 /// Frames up to this length are copied together into one write.
@@ -46,7 +46,7 @@ pub(crate) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Re
         };
         bytes_left = bytes_left
             .checked_sub(length)
-            .ok_or_else(|| malformed("the message is longer than 512 MiB"))?;
+            .ok_or_else(|| malformed("the message is longer than 128 MiB"))?;
         let body = read_body(reader, length).await?;
         if flags & COMMAND != 0 {
             return Ok(Received::Command(body));

@@ -180,7 +180,7 @@ async fn an_interrupt_ends_the_cell_and_aborts_the_queue() {
     let aborted = client.replied("aborted", &queued).await;
     assert_eq!(aborted["execution_count"], 1);
     let interrupted = client.replied("error", &running).await;
-    assert_eq!(interrupted["ename"], "Interrupted");
+    assert_eq!(interrupted["ename"], "Cancelled");
     assert!(asked.elapsed() < PROMPT, "{:?}", asked.elapsed());
     // Three requests are told of on iopub at once; each has its idle.
     let mut idle = Vec::new();
@@ -212,7 +212,7 @@ async fn a_cell_that_ignores_its_interrupt_is_dropped() {
         .await;
     assert_eq!(
         client.replied("error", &running).await["ename"],
-        "Interrupted"
+        "Cancelled"
     );
 }
 
@@ -290,6 +290,38 @@ async fn subshells_run_beside_the_main_shell() {
         .unwrap();
     let reply = client.replied("error", &id).await;
     assert_eq!(reply["ename"], "CellRefused");
+}
+
+#[tokio::test]
+async fn no_cell_is_left_unanswered_when_its_subshell_is_deleted() {
+    const CELLS: usize = 200;
+    let kernel = TestKernel::start().await;
+    let mut client = kernel.client().await.started().await;
+    let create = client
+        .send(Channel::Control, "create_subshell_request", json!({}))
+        .await;
+    let reply = client
+        .reply(Channel::Control, "create_subshell_reply", &create)
+        .await;
+    let subshell = reply["subshell_id"].as_str().unwrap().to_owned();
+    let mut open = Vec::new();
+    for number in 0..CELLS {
+        if number == CELLS / 2 {
+            let content = json!({"subshell_id": subshell});
+            client
+                .send(Channel::Control, "delete_subshell_request", content)
+                .await;
+        }
+        let cell = ExecuteRequest::new("sleep 0");
+        let sent = client
+            .raw
+            .send_to_subshell(&subshell, "execute_request", cell);
+        open.push(sent.await.unwrap());
+    }
+    while !open.is_empty() {
+        let reply = client.raw.receive(Channel::Shell).await.unwrap();
+        open.retain(|id| *id != reply.parent_header.msg_id);
+    }
 }
 
 #[tokio::test]

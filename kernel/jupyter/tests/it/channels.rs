@@ -130,7 +130,7 @@ async fn an_interrupt_ends_a_question() {
     client
         .reply(Channel::Control, "interrupt_reply", &interrupt)
         .await;
-    assert_eq!(client.replied("error", &id).await["ename"], "Interrupted");
+    assert_eq!(client.replied("error", &id).await["ename"], "Cancelled");
 }
 
 #[tokio::test]
@@ -189,6 +189,23 @@ async fn garbage_is_dropped_and_the_next_message_is_served() {
         }
     }
     client.nothing_left().await;
+}
+
+#[tokio::test]
+async fn messages_that_do_not_fit_in_memory_together_are_answered_all_the_same() {
+    let kernel = TestKernel::start().await;
+    let mut client = kernel.client().await.started().await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let cell = ExecuteRequest {
+            silent: true,
+            ..ExecuteRequest::new(format!("sleep 0{}", " ".repeat(60_000_000)))
+        };
+        open.push(client.send(Channel::Shell, "execute_request", cell).await);
+    }
+    for id in &open {
+        client.replied("ok", id).await;
+    }
 }
 
 #[tokio::test]

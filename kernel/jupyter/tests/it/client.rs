@@ -57,6 +57,29 @@ async fn a_failure_is_in_the_messages_and_in_the_end() {
 }
 
 #[tokio::test]
+async fn a_cell_that_nobody_reads_holds_up_no_other() {
+    let kernel = TestKernel::start().await;
+    let frontend = Frontend::connect(&kernel.connection, DEADLINE)
+        .await
+        .unwrap();
+    let unread = frontend
+        .execute(ExecuteRequest::new("displays 1100 1"))
+        .await
+        .unwrap();
+    let read = frontend
+        .execute(ExecuteRequest::new("print on"))
+        .await
+        .unwrap();
+    let (messages, end) = read.collect().await.unwrap();
+    assert_eq!(end.status, ReplyStatus::Ok);
+    assert!(
+        matches!(&messages[1], M::Stream(stream) if stream.text == "on\n"),
+        "{messages:?}"
+    );
+    assert!(unread.collect().await.is_err(), "it was given up");
+}
+
+#[tokio::test]
 async fn questions_are_answered() {
     let kernel = TestKernel::start().await;
     let frontend = Frontend::connect(&kernel.connection, DEADLINE)

@@ -61,7 +61,7 @@ async fn an_interrupt_during_a_flood_brings_the_prompt_back() {
         .send(Channel::Control, "interrupt_request", json!({}))
         .await;
     let reply = client.replied("error", &id).await;
-    assert_eq!(reply["ename"], "Interrupted");
+    assert_eq!(reply["ename"], "Cancelled");
     assert!(asked.elapsed() < PROMPT, "{:?}", asked.elapsed());
 }
 
@@ -86,6 +86,21 @@ async fn a_flood_does_not_delay_a_completion() {
         }
     }
     assert!(asked.elapsed() < PROMPT, "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_display_that_is_too_large_is_left_out_and_says_so() {
+    let kernel = TestKernel::start().await;
+    let mut client = kernel.client().await.started().await;
+    let id = client.execute("displays 1 100000000\nprint after").await;
+    client.begin(&id).await;
+    let shown = client.iopub("display_data", &id).await;
+    let text = shown["data"]["text/plain"].as_str().unwrap();
+    assert!(text.contains("text/plain of 100.1 MB"), "{text}");
+    client.stream("stdout", "after\n", &id).await;
+    client.status("idle", &id).await;
+    client.replied("ok", &id).await;
+    client.nothing_left().await;
 }
 
 #[tokio::test]

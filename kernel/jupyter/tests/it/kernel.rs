@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bireme_jupyter::{BoundSockets, ConnectionFile, ExitReason, ServeOptions, serve};
+use bireme_jupyter::{BoundSockets, ConnectionFile, ExitReason, Kernel, ServeOptions, serve};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -14,6 +14,7 @@ use crate::script::{DEADLINE, Script};
 /// A running kernel; it is stopped when this is dropped.
 pub(crate) struct TestKernel {
     pub(crate) connection: ConnectionFile,
+    pub(crate) echo: Arc<Echo>,
     served: JoinSet<bireme_jupyter::Result<ExitReason>>,
     _directory: TempDir,
 }
@@ -35,9 +36,12 @@ impl TestKernel {
         let sockets = BoundSockets::bind(&connection).await.unwrap();
         let connection = sockets.connection().clone();
         let mut served = JoinSet::new();
-        served.spawn(serve(sockets, Arc::new(Echo::default()), options));
+        let echo = Arc::new(Echo::default());
+        let kernel: Arc<dyn Kernel> = Arc::<Echo>::clone(&echo);
+        served.spawn(serve(sockets, kernel, options));
         Self {
             connection,
+            echo,
             served,
             _directory: directory,
         }

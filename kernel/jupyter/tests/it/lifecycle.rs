@@ -1,5 +1,7 @@
 //! Start and end: answers at once, exits for every reason, loses nothing on the way out.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bireme_jupyter::wire::{ExecuteRequest, Parent};
@@ -86,13 +88,15 @@ async fn a_shutdown_ends_the_running_cell_and_tells_it() {
     client
         .send(Channel::Control, "shutdown_request", json!({}))
         .await;
+    let echo = Arc::clone(&kernel.echo);
     assert_eq!(
         kernel.ended().await,
         ExitReason::Shutdown { restart: false }
     );
+    assert_eq!(echo.shutdowns.load(Ordering::Relaxed), 1);
     assert_eq!(
         client.replied("error", &running).await["ename"],
-        "Interrupted"
+        "Cancelled"
     );
 }
 
@@ -111,7 +115,9 @@ async fn the_kernel_ends_with_its_parent() {
     client.nothing_left().await;
     parent.kill().unwrap();
     parent.wait().unwrap();
+    let echo = Arc::clone(&kernel.echo);
     assert_eq!(kernel.ended().await, ExitReason::ParentDied);
+    assert_eq!(echo.shutdowns.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
@@ -124,7 +130,9 @@ async fn the_kernel_ends_when_it_is_stopped_from_inside() {
     let kernel = TestKernel::start_with(true, options).await;
     kernel.client().await.started().await.nothing_left().await;
     stop.cancel();
+    let echo = Arc::clone(&kernel.echo);
     assert_eq!(kernel.ended().await, ExitReason::Stopped);
+    assert_eq!(echo.shutdowns.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

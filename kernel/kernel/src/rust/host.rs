@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 const REQUESTS_MAX: usize = 64;
 /// Bytes of output taken from the pipe at once.
 const READ_BYTES: usize = 64 << 10;
-/// How long a host that was asked to end may take.
+/// How long a host that was asked to end may take, and once more when it was killed.
 const END_GRACE: Duration = Duration::from_millis(800);
 
 /// A running Rust host. Dropping it ends the process.
@@ -81,13 +81,19 @@ impl RustHost {
             std::mem::take(&mut *tasks)
         };
         if asked {
-            let ended = async { while tasks.join_next().await.is_some() {} };
             // What has not ended by then is killed below.
-            let _ = tokio::time::timeout(END_GRACE, ended).await;
+            let _ = tokio::time::timeout(END_GRACE, all_of(&mut tasks)).await;
         }
         self.kill.cancel();
-        while tasks.join_next().await.is_some() {}
+        let killed = tokio::time::timeout(END_GRACE, all_of(&mut tasks)).await;
+        if killed.is_err() {
+            tracing::warn!("the Rust host was killed and has not ended within {END_GRACE:?}");
+        }
     }
+}
+
+async fn all_of(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
 }
 
 impl Drop for RustHost {

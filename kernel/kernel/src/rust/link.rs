@@ -2,8 +2,9 @@
 //! anew after it died, with the parameters it has to know.
 
 use super::host::RustHost;
-use super::routes::Phase;
+use super::routes::{Ended, Phase};
 use super::starting::WaitLine;
+use super::version::rustc_version;
 use crate::bundles;
 use crate::options::KernelOptions;
 use crate::parameters::Parameters;
@@ -41,6 +42,8 @@ struct State {
     host: Option<Arc<RustHost>>,
     /// Variables Rust had after its last cell.
     names: BTreeSet<String>,
+    /// Those of a host that ended when no cell ran, until a cell can say so.
+    lost: BTreeSet<String>,
     rustc: Option<String>,
 }
 
@@ -67,7 +70,7 @@ impl RustLink {
         }
     }
 
-    /// The compiler's version line, once a host was ready.
+    /// The compiler's version line, once it is known.
     pub(crate) fn rustc(&self) -> Option<String> {
         self.lock().rustc.clone()
     }
@@ -77,8 +80,21 @@ impl RustLink {
         self.lock().names.contains(name)
     }
 
-    /// Starts the host without waiting for it.
+    /// Learns the compiler's version without a host.
+    pub(crate) async fn learn_version(&self) {
+        let told = rustc_version(self.options.home.root()).await;
+        let mut state = self.lock();
+        // That of a host is right in any case.
+        if state.rustc.is_none() {
+            state.rustc = told;
+        }
+    }
+
+    /// Starts the host without waiting for it; one that ended is left to the next cell.
     pub(crate) fn warm_up(&self) {
+        if self.lock().host.is_some() {
+            return;
+        }
         if let Err(fault) = self.host() {
             tracing::info!(%fault, "the Rust host is not started in the background");
         }
@@ -105,8 +121,26 @@ impl RustLink {
         let host = self
             .host()
             .map_err(|fault| bundles::fault_error(&fault, ""))?;
+        self.warn_of_lost(code.context);
         let mut line = WaitLine::new(code.context, code.settings.duration("progress.after"));
-        self.wait_until_ready(&host, code, &mut line).await?;
+        let outcome = self.run_when_ready(&host, code, &mut line).await;
+        // A wait that was cut short is over as well.
+        line.end("stopped");
+        let value = host.routes.take_value();
+        let link = Arc::clone(self);
+        self.chores
+            .spawn(async move { link.learn_names(&host).await });
+        outcome.map(|()| value)
+    }
+
+    /// Runs code in a host that knows the parameters.
+    async fn run_when_ready(
+        &self,
+        host: &RustHost,
+        code: &RustCode<'_>,
+        line: &mut WaitLine<'_>,
+    ) -> Result<(), CellError> {
+        self.wait_until_ready(host, code, line).await?;
         let untold = self.parameters.take_untold();
         if !untold.is_empty() {
             let told = RustCode {
@@ -114,15 +148,20 @@ impl RustLink {
                 label: "%param".to_owned(),
                 ..*code
             };
-            let outcome = self.run(&host, &told, &mut line, true).await;
+            let outcome = self.run(host, &told, line, true).await;
             outcome.inspect_err(|_| self.parameters.forgotten_by_rust())?;
         }
-        let outcome = self.run(&host, code, &mut line, false).await;
-        let value = host.routes.take_value();
-        let link = Arc::clone(self);
-        self.chores
-            .spawn(async move { link.learn_names(&host).await });
-        outcome.map(|()| value)
+        self.run(host, code, line, false).await
+    }
+
+    fn warn_of_lost(&self, context: &ExecuteContext) {
+        let lost = std::mem::take(&mut self.lock().lost);
+        if !lost.is_empty() {
+            let names = Vec::from_iter(lost).join(", ");
+            context.output().stderr(format!(
+                "warning: the Rust host ended between two cells; variables that are lost: {names}\n"
+            ));
+        }
     }
 
     /// The running host, or a new one.
@@ -135,7 +174,8 @@ impl RustLink {
         }
         let host = Arc::new(RustHost::start(&self.options)?);
         state.host = Some(Arc::clone(&host));
-        state.names.clear();
+        let names = std::mem::take(&mut state.names);
+        state.lost.extend(names);
         self.parameters.forgotten_by_rust();
         Ok(host)
     }
@@ -197,38 +237,95 @@ impl RustLink {
             })
             .await
         {
-            return Err(host_died("before the cell"));
+            return Err(self.died("before the cell"));
         }
         let progress = host.routes.progress();
         let mut beat = tokio::time::interval(INTERVAL);
         let cancellation = code.context.cancellation();
-        let outcome = loop {
+        // What the line says when nothing is waited for any more.
+        let mut over = "Rust was ready";
+        let ended = loop {
             tokio::select! {
                 biased;
-                outcome = &mut end => break outcome,
-                () = cancellation.cancelled() => return interrupt(host, end).await,
+                ended = &mut end => break ended,
+                () = cancellation.cancelled() => return self.interrupt(host, end).await,
                 _ = beat.tick() => {
                     let told = progress.borrow().clone();
-                    match told.as_str() {
-                        // The cell runs now.
-                        "" => line.end("Rust was ready"),
-                        told => line.tick(told),
+                    if told.is_empty() {
+                        line.end(over);
+                    } else {
+                        line.tick(&told);
+                        over = "compiled";
                     }
                 }
             }
         };
-        line.end("Rust was ready");
-        read(outcome)
+        let outcome = self.read(ended);
+        line.end(if outcome.is_ok() { over } else { "failed" });
+        outcome
+    }
+
+    /// Stops the running cell; a cell that does not stop takes the host with it.
+    async fn interrupt(
+        &self,
+        host: &RustHost,
+        end: oneshot::Receiver<Ended>,
+    ) -> Result<(), CellError> {
+        let asked = async {
+            host.send(HostRequest::Interrupt).await;
+            end.await
+        };
+        match tokio::time::timeout(INTERRUPT_GRACE, asked).await {
+            Ok(ended) => self.read(ended),
+            Err(_) => {
+                host.kill();
+                let mut state = self.lock();
+                state.host = None;
+                state.names.clear();
+                let evalue = format!(
+                    "the cell did not stop within {INTERRUPT_GRACE:?}: Rust was ended, and its variables are gone"
+                );
+                Err(CellError::new(CellError::INTERRUPTED, evalue))
+            }
+        }
+    }
+
+    /// How a cell ended. Parameters that went with a lost process are told again to the next.
+    fn read(&self, ended: Result<Ended, oneshot::error::RecvError>) -> Result<(), CellError> {
+        let Ok(ended) = ended else {
+            return Err(self.died("while the cell ran"));
+        };
+        if !ended.lost_variables.is_empty() {
+            let is_there = |name: &String| !ended.lost_variables.contains(name);
+            self.lock().names.retain(is_there);
+            self.parameters.forgotten_by_rust();
+        }
+        match ended.outcome {
+            Outcome::Ok => Ok(()),
+            Outcome::Error(error) => Err(bundles::rust_error(error)),
+        }
+    }
+
+    /// The failure of a cell whose host is gone; it tells of all variables.
+    fn died(&self, when: &str) -> CellError {
+        self.lock().names.clear();
+        host_died(when)
     }
 
     /// Asks which variables there are now.
-    async fn learn_names(&self, host: &RustHost) {
+    async fn learn_names(&self, host: &Arc<RustHost>) {
         let answer = ask(host, |id| HostRequest::Variables { id }).await;
         if let Some(HostEvent::Variables { variables, .. }) = answer {
-            self.lock().names = variables
-                .into_iter()
-                .map(|variable| variable.name)
-                .collect();
+            let mut state = self.lock();
+            // It may have been restarted meanwhile.
+            if state
+                .host
+                .as_ref()
+                .is_some_and(|now| Arc::ptr_eq(now, host))
+            {
+                let names = variables.into_iter().map(|variable| variable.name);
+                state.names = names.collect();
+            }
         }
     }
 
@@ -247,6 +344,7 @@ impl RustLink {
         let host = {
             let mut state = self.lock();
             state.names.clear();
+            state.lost.clear();
             state.host.take()
         };
         if let Some(host) = host {
@@ -270,32 +368,6 @@ async fn ask(host: &RustHost, request: impl FnOnce(u64) -> HostRequest) -> Optio
         .await
         .ok()
         .flatten()
-}
-
-/// Stops the running cell; a cell that does not stop takes the host with it.
-async fn interrupt(host: &RustHost, end: oneshot::Receiver<Outcome>) -> Result<(), CellError> {
-    let asked = async {
-        host.send(HostRequest::Interrupt).await;
-        end.await
-    };
-    match tokio::time::timeout(INTERRUPT_GRACE, asked).await {
-        Ok(outcome) => read(outcome),
-        Err(_) => {
-            host.kill();
-            let evalue = format!(
-                "the cell did not stop within {INTERRUPT_GRACE:?}: Rust was ended, and its variables are gone"
-            );
-            Err(CellError::new(CellError::INTERRUPTED, evalue))
-        }
-    }
-}
-
-fn read(outcome: Result<Outcome, oneshot::error::RecvError>) -> Result<(), CellError> {
-    match outcome {
-        Ok(Outcome::Ok) => Ok(()),
-        Ok(Outcome::Error(error)) => Err(bundles::rust_error(error)),
-        Err(_) => Err(host_died("while the cell ran")),
-    }
 }
 
 fn host_died(when: &str) -> CellError {

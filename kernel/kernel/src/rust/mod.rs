@@ -6,5 +6,6 @@ mod host;
 mod link;
 mod routes;
 mod starting;
+mod version;
 
 pub(crate) use link::{RustCode, RustLink};

@@ -45,11 +45,21 @@ struct State {
     questions: HashMap<u64, oneshot::Sender<HostEvent>>,
 }
 
+/// The end of an evaluation.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    /// Variables of earlier cells that are gone.
+    pub(crate) lost_variables: Vec<String>,
+}
+
 struct Cell {
     id: u64,
     context: ExecuteContext,
+    /// It is compiled, and its code runs.
+    is_running: bool,
     /// Taken at the end.
-    end: Option<oneshot::Sender<Outcome>>,
+    end: Option<oneshot::Sender<Ended>>,
     /// A cell of our own, such as that of parameters, shows nothing.
     is_quiet: bool,
     /// The plain text of its value.
@@ -79,11 +89,12 @@ impl Routes {
         id: u64,
         context: ExecuteContext,
         is_quiet: bool,
-    ) -> oneshot::Receiver<Outcome> {
+    ) -> oneshot::Receiver<Ended> {
         let (end_tx, end) = oneshot::channel();
         self.lock().cell = Some(Cell {
             id,
             context,
+            is_running: false,
             end: Some(end_tx),
             is_quiet,
             value: None,
@@ -135,10 +146,8 @@ impl Routes {
                     reason: Some(error),
                 });
             }
-            HostEvent::Progress { text, .. } => {
-                self.progress.send_replace(text);
-            }
-            HostEvent::Started { .. } => {}
+            HostEvent::Progress { id, text } => self.tell_progress(id, text),
+            HostEvent::Started { id } => self.start(id),
             HostEvent::Output { stream, .. } => self.with_cell(None, |context| {
                 let name = match stream {
                     OutputStream::Stdout => StreamName::Stdout,
@@ -159,10 +168,19 @@ impl Routes {
                 self.keep_value(id, data.plain_text());
                 self.with_cell(Some(id), |context| context.execute_result(data, metadata));
             }
-            HostEvent::EvalDone { id, outcome, .. } => self.end(id, outcome),
+            HostEvent::EvalDone {
+                id,
+                outcome,
+                lost_variables,
+            } => {
+                let ended = Ended {
+                    outcome,
+                    lost_variables,
+                };
+                self.end(id, ended);
+            }
             HostEvent::Completions { id, .. }
             | HostEvent::Inspection { id, .. }
-            | HostEvent::Completeness { id, .. }
             | HostEvent::Variables { id, .. } => {
                 if let Some(reply) = self.lock().questions.remove(&id) {
                     // Who asked may have given up.
@@ -198,15 +216,37 @@ impl Routes {
         }
     }
 
-    fn end(&self, id: u64, outcome: Outcome) {
+    /// What the host does of its own concerns a cell only until that runs.
+    fn tell_progress(&self, id: Option<u64>, text: String) {
+        let state = self.lock();
+        let is_of_interest = match (&state.cell, id) {
+            (Some(cell), Some(id)) => cell.id == id,
+            (Some(cell), None) => !cell.is_running || cell.end.is_none(),
+            (None, _) => true,
+        };
+        if is_of_interest {
+            self.progress.send_replace(text);
+        }
+    }
+
+    fn start(&self, id: u64) {
+        let mut state = self.lock();
+        if let Some(cell) = state.cell.as_mut().filter(|cell| cell.id == id) {
+            cell.is_running = true;
+            self.progress.send_replace(String::new());
+        }
+    }
+
+    fn end(&self, id: u64, ended: Ended) {
         let end = {
             let mut state = self.lock();
             let cell = state.cell.as_mut().filter(|cell| cell.id == id);
             cell.and_then(|cell| cell.end.take())
         };
         if let Some(end) = end {
+            self.progress.send_replace(String::new());
             // The cell may have been given up.
-            let _ = end.send(outcome);
+            let _ = end.send(ended);
         }
     }
 

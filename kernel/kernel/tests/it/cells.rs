@@ -32,6 +32,20 @@ async fn rust_is_told_each_parameter_once_and_again_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_restart_that_a_failed_cell_asked_for_does_not_come_later() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    notebook.run("print one").await;
+    notebook.run("%restart\nfail boom").await.failure();
+    notebook.run("print two").await;
+    assert_eq!(
+        notebook.run("codes").await.printed(),
+        "print one|fail boom|print two\n"
+    );
+    notebook.close().await;
+}
+
+#[tokio::test]
 async fn a_mistyped_magic_is_shown_with_its_place_and_nothing_runs() {
     let place = Place::new();
     let notebook = place.open("a.ipynb").await;
@@ -87,6 +101,22 @@ async fn help_goes_to_the_pager() {
         error.ename, "Unavailable",
         "asking about a table needs a cluster"
     );
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn what_no_session_can_set_is_refused_before_there_is_a_cluster() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    for (statement, expected) in [
+        ("SET query.timeuot = '1s'", "there is no such setting"),
+        ("SET query.timeout = 'soon'", "is not duration"),
+        ("SET query.max_concurrent = 2", "the same for all sessions"),
+    ] {
+        let error = notebook.run(&format!("%%sql\n{statement}")).await.failure();
+        assert_eq!(error.ename, "InvalidArgument", "{statement}");
+        assert!(error.evalue.contains(expected), "{}", error.evalue);
+    }
     notebook.close().await;
 }
 

@@ -1,6 +1,6 @@
 //! Completion, documentation and completeness, with and without a Rust host.
 
-use crate::notebook::{Place, until_printed};
+use crate::notebook::{DEADLINE, Place, until_printed};
 use bireme_jupyter::wire::IsCompleteReply;
 
 #[tokio::test]
@@ -52,6 +52,45 @@ async fn rust_completes_and_documents_once_it_is_up() {
         ),
         ("rust", "1.99.0")
     );
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn the_first_completion_starts_rust_for_those_that_follow() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    let completed = async {
+        loop {
+            let found = notebook.front_end.complete("v.", 2).await.unwrap();
+            if found.matches == ["push"] {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, completed)
+        .await
+        .expect("Rust starts");
+    notebook.close().await;
+}
+
+#[tokio::test]
+async fn the_version_of_the_compiler_is_known_without_a_rust_cell() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    let output = std::process::Command::new("rustc").arg("-V").output();
+    let line = String::from_utf8(output.unwrap().stdout).unwrap();
+    let version = line.split_whitespace().nth(1).unwrap();
+    let learned = async {
+        loop {
+            let info = notebook.front_end.kernel_info().await.unwrap();
+            if info.language_info.version == version {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, learned)
+        .await
+        .expect("the version is told");
     notebook.close().await;
 }
 

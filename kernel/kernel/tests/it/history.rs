@@ -39,6 +39,18 @@ async fn history_outlives_the_kernel() {
 }
 
 #[tokio::test]
+async fn a_kernel_that_a_signal_ends_keeps_its_last_cell() {
+    let place = Place::new();
+    let first = place.open("a.ipynb").await;
+    first.run("value 1").await;
+    first.stop().await;
+    let second = place.open("a.ipynb").await;
+    let tail = history(&second, json!({"hist_access_type": "tail", "n": 1})).await;
+    assert_eq!(tail, json!([[1, 1, "value 1"]]));
+    second.close().await;
+}
+
+#[tokio::test]
 async fn cells_that_are_not_stored_are_not_found() {
     let place = Place::new();
     let notebook = place.open("a.ipynb").await;

@@ -1,4 +1,5 @@
 //! The kernel over real sockets, without a cluster and with a scripted Rust host.
+#![cfg(test)]
 
 mod cells;
 mod editor;

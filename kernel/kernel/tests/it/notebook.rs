@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+/// Longest wait for anything.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The directory notebooks share: the same home, so the same history.
 pub(crate) struct Place {
@@ -25,6 +27,7 @@ pub(crate) struct Place {
 pub(crate) struct Notebook {
     pub(crate) front_end: Frontend,
     kernels: JoinSet<()>,
+    stop: CancellationToken,
 }
 
 /// What a cell gave.
@@ -63,12 +66,26 @@ impl Place {
         let connection = ConnectionFile::new_ipc(&sockets);
         let bound = BoundSockets::bind(&connection).await.unwrap();
         let kernel = Arc::new(BiremeKernel::new(options));
+        let stop = CancellationToken::new();
+        let options = ServeOptions {
+            stop: stop.clone(),
+            ..ServeOptions::default()
+        };
         let mut kernels = JoinSet::new();
         kernels.spawn(async move {
-            serve(bound, kernel, ServeOptions::default()).await.unwrap();
+            serve(bound, kernel, options).await.unwrap();
         });
         let front_end = Frontend::connect(&connection, DEADLINE).await.unwrap();
-        Notebook { front_end, kernels }
+        Notebook {
+            front_end,
+            kernels,
+            stop,
+        }
+    }
+
+    /// A path nothing has yet.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 }
 
@@ -103,18 +120,33 @@ impl Notebook {
     }
 
     /// Ends the kernel in order.
-    pub(crate) async fn close(mut self) {
+    pub(crate) async fn close(self) {
         self.front_end.shutdown(false).await.unwrap();
+        self.ended().await;
+    }
+
+    /// Ends the kernel as a signal does.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.ended().await;
+    }
+
+    async fn ended(mut self) {
         let ended = tokio::time::timeout(DEADLINE, self.kernels.join_next()).await;
         ended.expect("the kernel ends").unwrap().unwrap();
     }
 }
 
-/// Reads a cell's messages until it has printed something.
+/// Reads a cell's messages until it has printed or shown something.
 pub(crate) async fn until_printed(execution: &mut Execution, text: &str) {
     let reading = async {
         while let Some(message) = execution.next().await.unwrap() {
-            if matches!(&message, FrontendMessage::Stream(stream) if stream.text.contains(text)) {
+            let printed = match &message {
+                FrontendMessage::Stream(stream) => Some(stream.text.as_str()),
+                FrontendMessage::DisplayData(shown) => shown.data.plain_text(),
+                _ => None,
+            };
+            if printed.is_some_and(|printed| printed.contains(text)) {
                 return;
             }
         }

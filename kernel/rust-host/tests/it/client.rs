@@ -2,6 +2,7 @@
 
 use bireme_px::frame::{encode, read_frame};
 use bireme_px::host_protocol::{Bundle, CellError, HostEvent, HostRequest, Outcome, OutputStream};
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -32,15 +33,22 @@ pub(crate) struct Host {
 pub(crate) struct Cell {
     pub(crate) told: Vec<Told>,
     pub(crate) outcome: Outcome,
+    pub(crate) lost_variables: Vec<String>,
 }
 
 impl Host {
     /// Starts a host and waits until cells can run.
     pub(crate) fn start(home: &Path) -> Host {
+        Host::start_with(home, &[])
+    }
+
+    /// The same in another environment.
+    pub(crate) fn start_with(home: &Path, environment: &[(&str, &OsStr)]) -> Host {
         let mut child = Command::new(env!("CARGO_BIN_EXE_bireme-rust"))
             .args(["host", "--home"])
             .arg(home)
             .current_dir(home)
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -114,13 +122,20 @@ impl Host {
         let mut told = Vec::new();
         loop {
             let next = self.next();
-            if let HostEvent::EvalDone { id, outcome, .. } = &next.event
-                && *id == cell
-            {
-                let outcome = outcome.clone();
-                return Cell { told, outcome };
+            match next.event {
+                HostEvent::EvalDone {
+                    id,
+                    outcome,
+                    lost_variables,
+                } if id == cell => {
+                    return Cell {
+                        told,
+                        outcome,
+                        lost_variables,
+                    };
+                }
+                _ => told.push(next),
             }
-            told.push(next);
         }
     }
 

@@ -1,18 +1,11 @@
 //! The real Rust host, evcxr and all. Starting evcxr takes seconds, so each test takes one host through many steps.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking, also in its helpers"
-)]
+#![cfg(test)]
 
 mod client;
 
-use bireme_px::host_protocol::{
-    Completeness, HostEvent, HostRequest, Outcome, OutputStream, Position,
-};
+use bireme_px::host_protocol::{CellError, HostEvent, HostRequest, Outcome, OutputStream};
 use client::Host;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -125,6 +118,18 @@ fn output_is_live_and_whole(host: &mut Host) {
     assert_eq!(host.works("x"), "20", "what printed much cost no variable");
 }
 
+/// Line and column in the cell, as the report points at them.
+fn place(error: &CellError) -> &str {
+    let mut places = error.traceback.iter().filter_map(|line| {
+        let (_, place) = line.split_once("--> cell [")?;
+        place.split_once("]:")
+    });
+    let (_, place) = places
+        .next()
+        .unwrap_or_else(|| panic!("no place: {error:?}"));
+    place
+}
+
 fn compiler_errors_are_at_the_users_line(host: &mut Host) {
     let cell = host.eval("let a = 1;\nlet b = a + nmaes.len();\n");
     assert!(
@@ -134,13 +139,7 @@ fn compiler_errors_are_at_the_users_line(host: &mut Host) {
     );
     let error = cell.error();
     assert_eq!(error.ename, "CompileError");
-    assert_eq!(
-        error.position,
-        Some(Position {
-            line: 2,
-            column: 13
-        })
-    );
+    assert_eq!(place(&error), "2:13");
     let text = error.traceback.join("\n");
     insta::assert_snapshot!(text, @r"
     error[E0425]: cannot find value `nmaes` in this scope
@@ -151,14 +150,10 @@ fn compiler_errors_are_at_the_users_line(host: &mut Host) {
     help: a local variable with a similar name exists: `names`
     ");
     let error = host.fails("1;\nnmaes + 1");
-    assert_eq!(
-        error.position,
-        Some(Position { line: 2, column: 1 }),
-        "{error:?}"
-    );
+    assert_eq!(place(&error), "2:1");
     let error = host.fails("let broken = ;");
     assert_eq!(error.ename, "CompileError");
-    assert_eq!(error.position.unwrap().line, 1, "{error:?}");
+    assert!(place(&error).starts_with("1:"), "{error:?}");
     let error = host.fails("let number: i32 = \"text\";");
     assert!(error.evalue.contains("mismatched types"), "{error:?}");
     assert_eq!(host.works("x"), "20");
@@ -174,11 +169,7 @@ fn failures_name_their_line_and_cost_nothing(host: &mut Host) {
     let text = error.traceback.join("\n");
     assert!(text.contains("v[2]") && text.contains(":2:5"), "{text}");
     let error = host.fails("let n: Option<u8> = None;\n  n.unwrap();");
-    assert_eq!(
-        error.position,
-        Some(Position { line: 2, column: 5 }),
-        "{error:?}"
-    );
+    assert_eq!(place(&error), "2:5");
     let cell = host.eval("eprintln!(\"careful\");\nlet n: i32 = \"x\".parse()?;");
     assert_eq!(cell.bytes(OutputStream::Stderr), b"careful\n");
     let error = cell.error();
@@ -191,19 +182,6 @@ fn failures_name_their_line_and_cost_nothing(host: &mut Host) {
 }
 
 fn questions_are_answered(host: &mut Host) {
-    let ask = |host: &mut Host, code: &str| {
-        let code = code.to_string();
-        host.send(&HostRequest::IsComplete { id: 1, code });
-        match host
-            .wait_for(|event| matches!(event, HostEvent::Completeness { .. }))
-            .event
-        {
-            HostEvent::Completeness { status, .. } => status,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(ask(host, "fn f() {"), Completeness::Incomplete);
-    assert_eq!(ask(host, "x + 1"), Completeness::Complete);
     let code = "names.pu".to_string();
     host.send(&HostRequest::Complete {
         id: 2,
@@ -274,9 +252,13 @@ fn a_compile_is_interrupted(host: &mut Host) {
     host.interrupt();
     let cell = host.rest_of(id);
     assert!(asked.elapsed() < PROMPT_LIMIT, "{:?}", asked.elapsed());
-    let error = cell.error();
-    assert_eq!(error.ename, "Interrupted");
-    assert!(error.lost_variables.is_empty(), "{error:?}");
+    assert!(cell.lost_variables.is_empty(), "{cell:?}");
+    let compiling = HostEvent::Progress {
+        id: Some(id),
+        text: "compiling".to_string(),
+    };
+    assert!(cell.told.iter().any(|told| told.event == compiling));
+    assert_eq!(cell.error().ename, "Cancelled");
     let cell = host.eval("kept + one()");
     assert_eq!(cell.outcome, Outcome::Ok, "{cell:?}");
     assert_eq!(cell.result().unwrap().data["text/plain"], "8");
@@ -291,16 +273,15 @@ fn a_segfault_and_an_exit_are_told(host: &mut Host) {
     let cell = host
         .eval("println!(\"last words\"); unsafe { std::ptr::null_mut::<u8>().write_volatile(1) }");
     assert_eq!(cell.text(OutputStream::Stdout), "last words\n");
+    assert_eq!(cell.lost_variables, ["kept"]);
     let error = cell.error();
     assert_eq!(error.ename, "Crashed");
     assert!(error.evalue.contains("SIG"), "{error:?}");
-    assert_eq!(error.lost_variables, ["kept"]);
     assert_eq!(host.works("one()"), "1", "items are still there");
-    let error = host.fails("std::process::exit(3)");
-    assert_eq!(
-        (error.ename.as_str(), error.lost_variables.len()),
-        ("Exited", 0)
-    );
+    let cell = host.eval("std::process::exit(3)");
+    assert!(cell.lost_variables.is_empty(), "{cell:?}");
+    let error = cell.error();
+    assert_eq!(error.ename, "Exited");
     assert!(error.evalue.contains("exit status 3"), "{error:?}");
 }
 
@@ -311,9 +292,8 @@ fn a_loop_is_interrupted(host: &mut Host) {
     host.interrupt();
     let cell = host.rest_of(id);
     assert!(asked.elapsed() < PROMPT_LIMIT, "{:?}", asked.elapsed());
-    let error = cell.error();
-    assert_eq!(error.ename, "Interrupted");
-    assert_eq!(error.lost_variables, ["lost"]);
+    assert_eq!(cell.lost_variables, ["lost"]);
+    assert_eq!(cell.error().ename, "Cancelled");
     assert_eq!(host.works("one() + 1"), "2");
 }
 
@@ -367,6 +347,12 @@ fn tables_of_the_bireme_crate_show_themselves() {
         "2",
         "a plain cell does not wait for the crate"
     );
+    let named = host.eval("println!(\"Table 1\"); // the first Table");
+    assert_eq!(named.text(OutputStream::Stdout), "Table 1\n");
+    assert!(
+        named.told.iter().all(|told| !told_of_crate(&told.event)),
+        "nor does one that only talks of tables: {named:?}"
+    );
     let cell = host.eval("let table = Table::new([Column::new(\"n\", vec![1, 2, 3])])?;\ntable");
     assert_eq!(cell.outcome, Outcome::Ok, "{cell:?}");
     let bundle = cell.result().expect("a result");
@@ -385,18 +371,21 @@ fn tables_of_the_bireme_crate_show_themselves() {
         bundle.data["text/html"]
             .as_str()
             .unwrap()
-            .contains("<table>")
+            .contains("<table")
     );
     assert_eq!(host.works("table.num_rows()"), "3");
     let cell = host.eval("table.head(1).display(); println!(\"after\");");
-    assert!(matches!(
-        cell.told
-            .iter()
-            .find(|told| !matches!(told.event, HostEvent::Started { .. }))
-            .unwrap()
-            .event,
-        HostEvent::Display { .. }
-    ));
+    let outputs = |event: &HostEvent| {
+        matches!(
+            event,
+            HostEvent::Display { .. } | HostEvent::Output { .. } | HostEvent::Result { .. }
+        )
+    };
+    let first = cell.told.iter().find(|told| outputs(&told.event)).unwrap();
+    assert!(
+        matches!(first.event, HostEvent::Display { .. }),
+        "{first:?}"
+    );
     let mut again = Host::start(home.path());
     let begun = Instant::now();
     assert_eq!(
@@ -406,5 +395,30 @@ fn tables_of_the_bireme_crate_show_themselves() {
     assert!(
         begun.elapsed() < Duration::from_secs(30),
         "the crate was compiled again"
+    );
+}
+
+/// Whether a cell was told to wait for the `bireme` crate.
+fn told_of_crate(event: &HostEvent) -> bool {
+    matches!(event, HostEvent::Progress { id: Some(_), text } if text.contains("crate"))
+}
+
+#[test]
+fn a_cell_runs_without_the_bireme_crate_when_it_cannot_be_compiled() {
+    let home = tempfile::tempdir().unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    // Offline and without sources, cargo finds no crate to compile.
+    let environment = [
+        ("CARGO_HOME", empty.path().as_os_str()),
+        ("CARGO_NET_OFFLINE", OsStr::new("true")),
+    ];
+    let mut host = Host::start_with(home.path(), &environment);
+    let cell = host.eval("struct Table(u8);\nTable(7).0");
+    assert_eq!(cell.outcome, Outcome::Ok, "{cell:?}");
+    assert_eq!(cell.result().unwrap().data["text/plain"], "7");
+    let warned = cell.text(OutputStream::Stderr);
+    assert!(
+        warned.starts_with("warning: the cell runs without the bireme crate"),
+        "{warned}"
     );
 }

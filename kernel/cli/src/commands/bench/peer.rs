@@ -75,8 +75,11 @@ impl Peer {
     /// Runs a query.
     pub(super) fn run(&mut self, sql: &str) -> Result<Ran, CliError> {
         let request = serde_json::json!({ "sql": sql });
-        writeln!(self.requests, "{request}")
-            .map_err(|source| CliError::io(format!("ask {}", self.name), source))?;
+        // A peer that was killed, for memory say, fails its queries and nothing else.
+        if let Err(error) = writeln!(self.requests, "{request}") {
+            let reason = format!("{} has ended: {error}", self.name);
+            return Ok(Ran::Failed { reason });
+        }
         let answer = self.read()?;
         Ok(match (answer.seconds, answer.error) {
             (Some(seconds), None) => {
@@ -87,7 +90,7 @@ impl Peer {
                 }
             }
             (_, error) => Ran::Failed {
-                reason: error.unwrap_or_else(|| "no answer".to_owned()),
+                reason: error.unwrap_or_else(|| format!("{} ended meanwhile", self.name)),
             },
         })
     }

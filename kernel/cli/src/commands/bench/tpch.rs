@@ -161,41 +161,25 @@ fn report(
     data: &Path,
     columns: &BTreeMap<&'static str, Column>,
 ) -> Result<ExitCode, CliError> {
-    let cell = |seconds: Option<f64>| match seconds {
-        Some(seconds) => format!("{seconds:>12.3}"),
-        None => format!("{:>12}", "failed"),
-    };
-    let mut text = format!(
-        "TPC-H at scale {}, seconds, median of {}\n",
-        arguments.scale, arguments.runs
-    );
-    let names: String = columns.keys().map(|name| format!("{name:>12}")).collect();
-    text.push_str(&format!("{:>5}{names}\n", "query"));
     let queries: Vec<usize> = columns
         .values()
         .flat_map(|column| column.times.keys().chain(column.failures.keys()).copied())
         .collect::<std::collections::BTreeSet<_>>()
         .into_iter()
         .collect();
-    for number in &queries {
-        let cells: String = columns
-            .values()
-            .map(|column| cell(column.median(*number)))
-            .collect();
-        text.push_str(&format!("{number:>5}{cells}\n"));
-    }
-    let sums: String = columns
-        .values()
-        .map(|column| cell(Some(column.sum())))
-        .collect();
-    text.push_str(&format!("{:>5}{sums}\n", "sum"));
+    let differ = differing_rows(columns, &queries);
+    let mut text = format!(
+        "TPC-H at scale {}, seconds, median of {} interleaved runs\n",
+        arguments.scale, arguments.runs
+    );
+    text.push_str(&times_text(columns, &queries));
+    text.push_str(&ratios_text(columns));
     for (name, column) in columns {
         text.push_str(&format!("{name}: {}\n", column.version));
         for (query, reason) in &column.failures {
             text.push_str(&format!("{name} failed at query {query}: {reason}\n"));
         }
     }
-    let differ = differing_rows(columns, &queries);
     for (query, counts) in &differ {
         text.push_str(&format!(
             "query {query}: the numbers of rows differ: {counts}\n"
@@ -209,6 +193,74 @@ fn report(
         .get(OURS)
         .is_some_and(|ours| !ours.failures.is_empty());
     Ok(ExitCode::from(u8::from(ours_failed || !differ.is_empty())))
+}
+
+/// One line per query, one column per engine, and the sums.
+fn times_text(columns: &BTreeMap<&'static str, Column>, queries: &[usize]) -> String {
+    let cell = |seconds: Option<f64>| match seconds {
+        Some(seconds) => format!("{seconds:>12.3}"),
+        None => format!("{:>12}", "failed"),
+    };
+    let names: String = columns.keys().map(|name| format!("{name:>12}")).collect();
+    let mut text = format!("{:>5}{names}\n", "query");
+    for number in queries {
+        let medians = columns.values().map(|column| column.median(*number));
+        text.push_str(&format!(
+            "{number:>5}{}\n",
+            medians.map(cell).collect::<String>()
+        ));
+    }
+    let sums = columns.values().map(|column| cell(Some(column.sum())));
+    text.push_str(&format!("{:>5}{}\n", "sum", sums.collect::<String>()));
+    text
+}
+
+/// Our time as a multiple of each peer's: over the sum, and the geometric mean over the queries.
+fn ratios_text(columns: &BTreeMap<&'static str, Column>) -> String {
+    let mut text = String::new();
+    for (name, ratio) in ratios(columns) {
+        text.push_str(&format!(
+            "bireme / {name}: {:.2} by sum, {:.2} by geometric mean of {} queries\n",
+            ratio.by_sum, ratio.by_geometric_mean, ratio.queries
+        ));
+    }
+    text
+}
+
+/// Our time over a peer's, on the queries that both answered.
+#[derive(serde::Serialize)]
+struct Ratio {
+    queries: usize,
+    by_sum: f64,
+    by_geometric_mean: f64,
+}
+
+fn ratios(columns: &BTreeMap<&'static str, Column>) -> BTreeMap<&'static str, Ratio> {
+    let Some(ours) = columns.get(OURS) else {
+        return BTreeMap::new();
+    };
+    let mut ratios = BTreeMap::new();
+    for (name, peer) in columns.iter().filter(|(name, _)| **name != OURS) {
+        let both: Vec<(f64, f64)> = ours
+            .times
+            .keys()
+            .filter_map(|query| Some((ours.median(*query)?, peer.median(*query)?)))
+            .collect();
+        if both.is_empty() {
+            continue;
+        }
+        let (mine, theirs) = both
+            .iter()
+            .fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
+        let logarithms: f64 = both.iter().map(|(mine, theirs)| (mine / theirs).ln()).sum();
+        let ratio = Ratio {
+            queries: both.len(),
+            by_sum: mine / theirs,
+            by_geometric_mean: (logarithms / both.len() as f64).exp(),
+        };
+        ratios.insert(*name, ratio);
+    }
+    ratios
 }
 
 /// Queries whose answers cannot all be right.
@@ -258,5 +310,6 @@ fn as_json(
         "runs": arguments.runs,
         "data": data.file_name().map(|name| name.to_string_lossy()),
         "engines": engines,
+        "bireme_over": ratios(columns),
     })
 }

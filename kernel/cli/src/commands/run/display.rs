@@ -1,11 +1,10 @@
 //! What a person sees of a headless run: on a terminal a line that lives with the cell, elsewhere
 //! one plain line per cell.
 
-use crate::terminal;
+use crate::terminal::{self, StatusLine};
 use bireme_jupyter::FrontendMessage;
 use bireme_jupyter::wire::CellError;
 use bireme_magics::display::units::{clip, duration, one_line};
-use indicatif::ProgressBar;
 use std::time::{Duration, Instant};
 
 /// Widest beginning of a cell that is shown.
@@ -13,7 +12,7 @@ const SOURCE_WIDTH: usize = 60;
 
 /// The display of one run.
 pub(crate) struct RunDisplay {
-    bar: ProgressBar,
+    line: StatusLine,
     total: usize,
     cell: Option<ShownCell>,
 }
@@ -29,7 +28,7 @@ struct ShownCell {
 impl RunDisplay {
     pub(crate) fn new(total: usize) -> Self {
         Self {
-            bar: terminal::status_line(),
+            line: StatusLine::new(),
             total,
             cell: None,
         }
@@ -37,7 +36,7 @@ impl RunDisplay {
 
     /// Says something that is no cell's.
     pub(crate) fn note(&self, line: &str) {
-        self.bar.suspend(|| terminal::note(line));
+        self.line.suspend(|| terminal::note(line));
     }
 
     /// A cell starts; `place` counts from 1.
@@ -79,15 +78,11 @@ impl RunDisplay {
     }
 
     /// Lets the time go on.
-    pub(crate) fn refresh(&self) {
-        let Some(cell) = &self.cell else { return };
-        let elapsed = seconds(cell.started_at.elapsed());
-        let live = cell.live.as_ref().map_or("", |(_, line)| line);
-        let message = match live {
-            "" => format!("[{}/{}] {elapsed} {}", cell.place, self.total, cell.source),
-            live => format!("[{}/{}] {elapsed} {live}", cell.place, self.total),
+    pub(crate) fn refresh(&mut self) {
+        let (Some(cell), total) = (&self.cell, self.total) else {
+            return;
         };
-        self.bar.set_message(message);
+        self.line.show(|| cell.line(total));
     }
 
     /// A cell has ended.
@@ -125,9 +120,15 @@ impl RunDisplay {
     }
 }
 
-impl Drop for RunDisplay {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
+impl ShownCell {
+    fn line(&self, total: usize) -> String {
+        let elapsed = seconds(self.started_at.elapsed());
+        let live = self.live.as_ref().map_or("", |(_, line)| line);
+        let what = match live {
+            "" => self.source.as_str(),
+            live => live,
+        };
+        format!("[{}/{total}] {elapsed} {what}", self.place)
     }
 }
 

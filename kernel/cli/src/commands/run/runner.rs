@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 
 /// The kernel is in this process: it answers at once or never.
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the time on the terminal goes on.
-const REFRESH: Duration = Duration::from_millis(200);
+/// How often it is looked whether the line on the terminal may change.
+const REFRESH: Duration = Duration::from_millis(50);
 /// Longest wait for the kernel's end.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -1,6 +1,7 @@
 //! `bireme sql`: runs every statement of a text. Rows of queries go to standard output in one of
 //! five formats, everything else to standard error.
 
+mod progress_line;
 mod rows;
 mod statement_run;
 
@@ -11,6 +12,7 @@ use bireme_kernel::{SessionRequest, attach_or_start};
 use bireme_protocol::SessionName;
 use bireme_settings::parse_duration;
 use clap::{Args, ValueEnum};
+use progress_line::ProgressLine;
 use statement_run::StatementRun;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -47,9 +49,9 @@ pub(crate) struct SqlArguments {
     #[arg(long, value_name = "NAME")]
     session: Option<String>,
     /// Most rows of each result.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Longest run of each statement, such as 30s or 5m.
+    /// Longest run of each statement, such as 30s or 5m; 0 for no limit.
     #[arg(long, value_name = "DURATION", value_parser = read_timeout)]
     timeout: Option<Duration>,
     /// How many engines to start when no cluster runs.
@@ -85,8 +87,11 @@ impl SqlArguments {
         };
         let program = Context::program()?;
         Context::block_on(async {
-            let attaching = attach_or_start(&home, &program, &settings, &request);
-            let session = unless_interrupted(async { Ok(attaching.await?) }).await?;
+            let session = {
+                let mut line = ProgressLine::new("connecting to the cluster");
+                let attaching = line.wait(attach_or_start(&home, &program, &settings, &request));
+                unless_interrupted(async { Ok(attaching.await?) }).await?
+            };
             let run = StatementRun {
                 session: &session,
                 settings: &settings,

@@ -1,21 +1,17 @@
 //! Runs one statement: queries with progress and rows, definitions with a sentence.
 
 use super::Format;
+use super::progress_line::ProgressLine;
 use super::rows::RowWriter;
 use crate::error::CliError;
 use crate::terminal;
-use bireme_client::{Query, QueryUpdate, Rows, RunOptions, Session, Statement, StatementKind};
-use bireme_magics::display::plan;
-use bireme_magics::display::progress::{self, Step};
+use bireme_client::{QueryUpdate, Rows, RunOptions, Session, Statement, StatementKind};
 use bireme_magics::display::table::{self, Extent, Facts};
+use bireme_magics::display::{plan, progress};
 use bireme_protocol::proto::StatementMode;
 use bireme_protocol::{ErrorCode, Fault};
 use bireme_settings::Settings;
-use indicatif::ProgressBar;
-use std::time::{Duration, Instant};
-
-/// Progress changes on a terminal this often, also when nothing new is known.
-const REFRESH: Duration = Duration::from_millis(250);
+use std::time::Duration;
 
 /// What holds for every statement of a call.
 pub(crate) struct StatementRun<'a> {
@@ -41,7 +37,10 @@ impl StatementRun<'_> {
                 self.explain(statement, *is_analyze, *body).await
             }
             StatementKind::Define => {
-                let reply = self.session.define(&statement.text, Vec::new()).await?;
+                let mut line = ProgressLine::new("planning");
+                let defined = self.session.define(&statement.text, Vec::new());
+                let reply = line.wait(defined).await?;
+                line.clear();
                 let name = reply.entry.map(|entry| entry.name).unwrap_or_default();
                 let verb = if reply.replaced {
                     "replaced"
@@ -94,8 +93,8 @@ impl StatementRun<'_> {
             _ => Rows::All,
         };
         let options = self.options(StatementMode::Run, statement, rows);
-        let mut query = self.session.submit(&statement.text, &options).await?;
-        let mut line = ProgressLine::new();
+        let (mut line, mut query) =
+            ProgressLine::submit(self.session, &statement.text, &options).await?;
         let mut writer = RowWriter::new(self.format);
         let mut schema = None;
         let mut batches = Vec::new();
@@ -129,8 +128,8 @@ impl StatementRun<'_> {
 
     async fn copy(&self, statement: &Statement) -> Result<(), CliError> {
         let options = self.options(StatementMode::Run, statement, Rows::All);
-        let mut query = self.session.submit(&statement.text, &options).await?;
-        let mut line = ProgressLine::new();
+        let (mut line, mut query) =
+            ProgressLine::submit(self.session, &statement.text, &options).await?;
         while let Some(update) = line.next(&mut query).await {
             if let QueryUpdate::Done(summary) = update? {
                 line.clear();
@@ -156,8 +155,8 @@ impl StatementRun<'_> {
             .chars()
             .map(|c| if c == '\n' { c } else { ' ' });
         let explained = blanks.collect::<String>() + &statement.text[body..];
-        let mut query = self.session.submit(&explained, &options).await?;
-        let mut line = ProgressLine::new();
+        let (mut line, mut query) =
+            ProgressLine::submit(self.session, &explained, &options).await?;
         while let Some(update) = line.next(&mut query).await {
             if let QueryUpdate::Done(summary) = update? {
                 line.clear();
@@ -176,73 +175,5 @@ impl StatementRun<'_> {
             rows: usize::try_from(self.settings.integer("display.rows")).unwrap_or(10),
             columns: usize::try_from(self.settings.integer("display.columns")).unwrap_or(12),
         }
-    }
-}
-
-/// The progress of one query on the terminal.
-struct ProgressLine {
-    bar: ProgressBar,
-    started_at: Instant,
-    latest: Option<Step>,
-}
-
-impl ProgressLine {
-    fn new() -> Self {
-        Self {
-            bar: terminal::status_line(),
-            started_at: Instant::now(),
-            latest: None,
-        }
-    }
-
-    /// The next update of a query, with the line kept alive meanwhile.
-    async fn next(&mut self, query: &mut Query) -> Option<Result<QueryUpdate, Fault>> {
-        let update = {
-            let mut next = std::pin::pin!(query.next());
-            loop {
-                match tokio::time::timeout(REFRESH, &mut next).await {
-                    Ok(update) => break update,
-                    Err(_) => self.show(),
-                }
-            }
-        };
-        match &update {
-            Some(Ok(QueryUpdate::Queued { place })) => {
-                let waited = progress::queued(*place, self.started_at.elapsed());
-                self.bar.set_message(waited.plain);
-            }
-            Some(Ok(QueryUpdate::Progress { total, engines })) => {
-                self.latest = Some(Step {
-                    total: total.clone(),
-                    engines: engines.clone(),
-                });
-                self.show();
-            }
-            Some(Err(_)) | None => self.clear(),
-            Some(Ok(_)) => {}
-        }
-        update
-    }
-
-    fn show(&self) {
-        if let Some(step) = &self.latest {
-            self.bar
-                .set_message(progress::running(step, self.started_at.elapsed()).plain);
-        }
-    }
-
-    /// Takes the line away while something is written to the terminal.
-    fn pause<T>(&self, write: impl FnOnce() -> T) -> T {
-        self.bar.suspend(write)
-    }
-
-    fn clear(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-impl Drop for ProgressLine {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }

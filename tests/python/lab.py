@@ -59,12 +59,13 @@ class Lab:
     def open(self, notebook):
         """Opens a notebook of the served folder and waits until its kernel is ready."""
         self.driver.get(f"{self.url}/lab/tree/{notebook}?reset")
-        self.wait(START_SECONDS, "an idle kernel", lambda: self.status() == "idle")
+        self.wait(START_SECONDS, "an idle kernel", lambda: self.status() == "Idle")
 
     def status(self):
-        """What the indicator in the notebook's toolbar says of the kernel."""
-        found = self.all(".jp-Notebook-ExecutionIndicator")
-        return found[0].get_attribute("data-status") if found else "absent"
+        """What the status bar says of the kernel: `Idle`, `Busy`, `Restarting`."""
+        # The indicator of the toolbar says idle also when there is no kernel yet.
+        shown = [item.text for item in self.all("#jp-main-statusbar .jp-StatusBar-TextItem")]
+        return next((text.split(" | ")[1] for text in shown if " | " in text), "absent")
 
     def menu(self, menu, item):
         """Chooses an item of a menu in the menu bar."""
@@ -140,8 +141,8 @@ class Lab:
 
 
 @pytest.fixture
-def lab(jupyter_home, tmp_path, request):
-    """JupyterLab that serves `tmp_path`. The picture of a failed test is kept in pytest's folder."""
+def lab(home, jupyter_home, tmp_path, request):
+    """JupyterLab that serves `tmp_path`; it ends before the cluster of `home`. The picture of a failed test is kept in pytest's folder."""
     with lab_server(jupyter_home, tmp_path) as url, chromium() as driver:
         lab = Lab(driver, url)
         failed = request.session.testsfailed
