@@ -1,6 +1,6 @@
 //! Magics: read them from a cell, run them, show what they give.
 //!
-//! [`parse`] turns the text of a cell into calls of magics and Rust; [`registry`] declares every
+//! [`parse()`] turns the text of a cell into calls of magics and Rust; [`registry`] declares every
 //! magic once; [`host`] is all they may ask of the kernel; [`display`] renders, without I/O. What
 //! executes Rust and talks Jupyter is the kernel's, what runs queries the cluster's.
 

@@ -1,7 +1,7 @@
 //! What a magic is: a declaration from which help, completion, docs and tests derive, and one
 //! function that runs it. A new magic is one file with a [`Spec`] and one line in the registry.
 //!
-//! Reading a call from a cell is [`crate::parse`]'s; what a magic may ask for is [`crate::host`]'s.
+//! Reading a call from a cell is [`crate::parse()`]'s; what a magic may ask for is [`crate::host`]'s.
 
 use std::time::Duration;
 

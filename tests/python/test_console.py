@@ -40,5 +40,7 @@ def test_interrupt_gives_the_prompt_back(console):
 
 
 def test_leaving_ends_the_kernel(console):
-    console.sendline("exit")
+    console.sendeof()
+    console.expect_exact("exit")
+    console.sendline("y")
     console.expect(pexpect.EOF)

@@ -287,7 +287,7 @@ impl HeadQuery {
     }
 
     /// Ends a query nobody fetched.
-    pub(crate) fn abandon(mut self: Box<Self>, fault: Fault) {
+    pub(crate) fn abandon(mut self, fault: Fault) {
         self.report(QueryState::Cancelled, Some(fault));
     }
 

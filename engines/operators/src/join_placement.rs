@@ -38,7 +38,7 @@ impl Placer {
             PartitionMode::Partitioned => self.place_partitioned(node, join.on(), left, right),
             PartitionMode::CollectLeft if join.null_aware => {
                 // Whether a null was seen is known to one process only.
-                let right = self.to_rank_zero(join.right(), right)?;
+                let right = self.gathered(join.right(), right)?;
                 self.place_collected(node, left, right)
             }
             PartitionMode::CollectLeft
@@ -81,7 +81,7 @@ impl Placer {
         }
         let left = ungathered(left);
         if join_type == JoinType::Full || left.place == Place::RankZero {
-            let right = self.to_rank_zero(join.right(), right)?;
+            let right = self.gathered(join.right(), right)?;
             return self.place_collected(node, left, right);
         }
         // The side that gives rows by itself stays in parts; the other goes to every engine.
@@ -154,11 +154,7 @@ impl Placer {
         })
     }
 
-    fn to_rank_zero(
-        &mut self,
-        original: &Arc<dyn ExecutionPlan>,
-        placed: Placed,
-    ) -> Result<Placed> {
+    fn gathered(&mut self, original: &Arc<dyn ExecutionPlan>, placed: Placed) -> Result<Placed> {
         match placed.place {
             Place::RankZero => Ok(placed),
             Place::Everywhere => self.gather(original, placed.plan, None),

@@ -24,6 +24,7 @@ mod session_options;
 mod start;
 mod stop_points;
 mod task_release;
+mod window_join_rule;
 mod window_rewrite;
 mod worker_sessions;
 mod yield_rule;

@@ -5,6 +5,7 @@ use crate::codec::CollectiveCodec;
 use crate::distribute_rule::{DistributeRule, PARTITIONS_MIN};
 use crate::file_leaf;
 use crate::session_options;
+use crate::window_join_rule::{self, WindowJoinRule};
 use crate::window_rewrite::WindowRewrite;
 use crate::yield_rule::YieldRule;
 use bireme_collectives::Exchange;
@@ -105,6 +106,12 @@ fn with_rule(
         .iter()
         .position(|rule| rule.name() == "FilterPushdown(Post)");
     rules.insert(before.unwrap_or(rules.len()), Arc::new(rule));
+    if let Some(sides) = rules
+        .iter()
+        .position(|rule| rule.name() == window_join_rule::AFTER)
+    {
+        rules.insert(sides + 1, Arc::new(WindowJoinRule));
+    }
     rules.push(Arc::new(YieldRule));
     rules
 }

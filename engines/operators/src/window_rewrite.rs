@@ -63,6 +63,8 @@ impl OptimizerRule for WindowRewrite {
     }
 }
 
+const KEY_PREFIX: &str = "__bireme_key_";
+
 fn rewrite(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     // Windows with different keys stand in a chain; all of them see the same rows.
     let mut windows = Vec::new();
@@ -223,7 +225,12 @@ fn table(number: usize) -> String {
 }
 
 fn key_name(position: usize) -> String {
-    format!("__bireme_key_{position}")
+    format!("{KEY_PREFIX}{position}")
+}
+
+/// Whether a column is a key of the groups that a rewritten window joins with.
+pub(crate) fn is_key(column: &str) -> bool {
+    column.starts_with(KEY_PREFIX)
 }
 
 fn value_name(position: usize) -> String {

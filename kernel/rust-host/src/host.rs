@@ -18,6 +18,7 @@ use bireme_px::host_protocol::{HostEvent, HostRequest};
 use bireme_px::relay::Relay;
 use bireme_px::side_channel::SOCKET_ENV;
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout, setpgid};
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ use std::time::{Duration, Instant};
 
 /// Requests that may wait for the evaluator.
 const QUEUE: usize = 64;
+/// Where the dynamic linker looks for libraries.
+const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 /// How long nothing has to be asked before the host does something of its own: first it looks at
 /// types, after [`LOAD_AFTER`] such pauses it brings the `bireme` crate in.
 const IDLE: Duration = Duration::from_millis(300);
@@ -90,6 +93,7 @@ struct Host {
     loader: Arc<CrateLoader>,
     relay: Arc<Relay>,
     compiler: String,
+    libraries: OsString,
     notebook_directory: PathBuf,
 }
 
@@ -103,7 +107,8 @@ impl Host {
         std::env::set_current_dir(directory.path())
             .map_err(|error| RustHostError::io("enter the session's directory", error))?;
         // Here too, because the directory decides which toolchain rustup takes.
-        let compiler = compiler()?;
+        let compiler = ask_compiler(&["-vV"])?;
+        let libraries = ask_compiler(&["--print", "target-libdir"])?;
         let sink = Arc::clone(emitter);
         let sink = Arc::new(move |event, body: &[u8]| sink.send_with(&event, body));
         let relay = Arc::new(Relay::start(&directory.socket(), sink)?);
@@ -121,6 +126,7 @@ impl Host {
             loader: Arc::new(loader),
             relay,
             compiler,
+            libraries: library_path(libraries.trim()),
             notebook_directory,
         })
     }
@@ -157,6 +163,7 @@ impl Host {
         cell_host
             .arg("cell-host")
             .env(SOCKET_ENV, self.relay.socket())
+            .env(LIBRARY_PATH, &self.libraries)
             .current_dir(&self.notebook_directory);
         let surroundings = Surroundings {
             relay: Arc::clone(&self.relay),
@@ -264,11 +271,7 @@ impl Reader {
         }
     }
 
-    /// Ends the process at once.
-    #[expect(
-        clippy::exit,
-        reason = "the evaluator may be inside evcxr, which nothing can stop"
-    )]
+    /// Ends the process at once: the evaluator may be inside evcxr, which nothing can stop.
     fn leave(&self) {
         self.evaluations.leave();
         end_everything();
@@ -302,20 +305,31 @@ fn private_streams() -> Result<(File, File), RustHostError> {
     ))
 }
 
-/// What `rustc -vV` says.
-fn compiler() -> Result<String, RustHostError> {
+/// What rustc says of itself.
+fn ask_compiler(question: &[&str]) -> Result<String, RustHostError> {
     let missing = |reason: String| RustHostError::Start {
         reason: format!(
             "{reason}; Rust cells need rustc and cargo 1.95 or later on the PATH (see https://rustup.rs)"
         ),
     };
-    let output = output_of(Command::new("rustc").arg("-vV"), COMPILER_LIMIT)
-        .map_err(|error| missing(format!("run `rustc -vV`: {error}")))?;
+    let output = output_of(Command::new("rustc").args(question), COMPILER_LIMIT)
+        .map_err(|error| missing(format!("run `rustc {}`: {error}", question.join(" "))))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr).trim().to_string();
         return Err(missing(format!("run rustc: {text}")));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Where compiled cells find Rust's own libraries. The way that rustc writes into a cell is relative
+/// to where it puts it first, and evcxr moves it.
+fn library_path(libraries: &str) -> OsString {
+    let mut path = OsString::from(libraries);
+    if let Some(others) = std::env::var_os(LIBRARY_PATH) {
+        path.push(":");
+        path.push(others);
+    }
+    path
 }
 
 /// What a program that prints little has printed, once it has ended; it is ended at the limit.

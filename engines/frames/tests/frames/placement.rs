@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use std::fmt::Write;
 use std::sync::Arc;
 
+#[expect(clippy::too_many_lines, reason = "one list of values for each type")]
 fn golden() -> String {
     let strings = vec![
         Some("galley"),

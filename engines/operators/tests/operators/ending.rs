@@ -6,6 +6,7 @@ use crate::tables::Tables;
 use bireme_collectives::fault_of;
 use datafusion::physical_plan::{collect, execute_stream};
 use futures::StreamExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const JOIN: &str = "select f.id, d.name, count(*) from facts f join dimensions d on f.k = d.k \
@@ -89,7 +90,7 @@ async fn a_plan_runs_once() {
         .await
         .unwrap();
     let plan = frame.create_physical_plan().await.unwrap();
-    let batches = in_time(collect(plan.clone(), context.task_ctx()))
+    let batches = in_time(collect(Arc::clone(&plan), context.task_ctx()))
         .await
         .unwrap();
     assert_eq!(rows(&batches).len(), 30);

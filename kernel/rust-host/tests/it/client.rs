@@ -48,6 +48,8 @@ impl Host {
             .args(["host", "--home"])
             .arg(home)
             .current_dir(home)
+            // Cargo gives tests a path to Rust's own libraries; a notebook has none.
+            .env_remove("LD_LIBRARY_PATH")
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -404,6 +404,16 @@ fn told_of_crate(event: &HostEvent) -> bool {
 }
 
 #[test]
+fn cells_find_the_libraries_of_rust_from_any_directory() {
+    // Beside the toolchain, where a path that is relative to a wrong place does not end at the root.
+    let beside = env!("CARGO").strip_suffix("/bin/cargo").unwrap();
+    let home = tempfile::tempdir_in(Path::new(beside).parent().unwrap()).unwrap();
+    let mut host = Host::start_with(home.path(), &[]);
+    let cell = host.eval("1 + 1");
+    assert_eq!(cell.outcome, Outcome::Ok, "{cell:?}");
+}
+
+#[test]
 fn a_cell_runs_without_the_bireme_crate_when_it_cannot_be_compiled() {
     let home = tempfile::tempdir().unwrap();
     let empty = tempfile::tempdir().unwrap();

@@ -35,7 +35,11 @@ impl LogsArguments {
                 terminal::print(&format!("==> {} <==\n{}\n", log.name, tail.join("\n")))?;
             }
         }
-        while self.follow {
+        if !self.follow {
+            return Ok(ExitCode::SUCCESS);
+        }
+        // Until the user has seen enough.
+        loop {
             std::thread::sleep(FOLLOW_INTERVAL);
             for log in &mut logs {
                 let text = log.read_more()?;
@@ -44,7 +48,6 @@ impl LogsArguments {
                 }
             }
         }
-        Ok(ExitCode::SUCCESS)
     }
 
     fn find(&self, home: &Home) -> Result<Vec<Log>, CliError> {

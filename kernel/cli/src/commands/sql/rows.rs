@@ -13,6 +13,7 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use std::io::{BufWriter, Stdout, Write};
+use std::sync::Arc;
 
 type Out = BufWriter<Stdout>;
 
@@ -24,7 +25,7 @@ pub(crate) struct RowWriter {
 
 enum State {
     Idle,
-    Csv(csv::Writer<Out>),
+    Csv(Box<csv::Writer<Out>>),
     Json(arrow::json::Writer<Out, LineDelimited>),
     Parquet(Box<ArrowWriter<Out>>),
     Arrow(Box<StreamWriter<Out>>),
@@ -49,9 +50,9 @@ impl RowWriter {
                 }
                 let mut writer = csv::WriterBuilder::new().with_header(true).build(out);
                 // An empty batch writes the header, also of a result without rows.
-                let empty = RecordBatch::new_empty(schema.clone());
+                let empty = RecordBatch::new_empty(Arc::clone(schema));
                 writer.write(&empty).map_err(|error| failed("csv", error))?;
-                State::Csv(writer)
+                State::Csv(Box::new(writer))
             }
             Format::Json => State::Json(
                 WriterBuilder::new()
@@ -61,7 +62,8 @@ impl RowWriter {
             Format::Parquet => {
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(Default::default()));
-                let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties.build()));
+                let writer =
+                    ArrowWriter::try_new(out, Arc::clone(schema), Some(properties.build()));
                 State::Parquet(Box::new(writer.map_err(parquet_failed)?))
             }
             Format::Arrow => {
