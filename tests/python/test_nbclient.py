@@ -6,7 +6,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 
 from bireme_kernel import bireme_kernel  # noqa: F401 (fixture)
-from jupyter_kernels import install_kernel, jupyter_home  # noqa: F401
+from jupyter_kernels import REPOSITORY, install_kernel, jupyter_home  # noqa: F401
 
 CELL_SECONDS = 300
 
@@ -55,3 +55,35 @@ def test_views_outlive_the_kernel(bireme_kernel, monkeypatch):
     run(["%%sql numbers --lazy\nSELECT 7 AS n"], bireme_kernel)
     cells = run(["%%sql\nSELECT n FROM numbers"], bireme_kernel)
     assert "7" in plain(cells[0])
+
+
+def test_the_first_notebook_runs(bireme_kernel, home, tmp_path):
+    home.bireme("datagen", "ais", "--rows", 200_000, "--out", tmp_path / "data" / "ais")
+    (tmp_path / "notebooks").mkdir()
+    notebook = nbformat.read(REPOSITORY / "notebooks" / "01-first-query.ipynb", as_version=4)
+    client = nbclient.NotebookClient(
+        notebook,
+        kernel_name=bireme_kernel,
+        timeout=CELL_SECONDS,
+        resources={"metadata": {"path": str(tmp_path / "notebooks")}},
+    )
+    client.execute()
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    assert "speeds.len()" in code[-2].source and plain(code[-2]).endswith("3"), plain(code[-2])
+
+
+@pytest.mark.parametrize(
+    ("cell", "ename", "says"),
+    [
+        ('let answer: i64 = 42;\npanic!("enough of {answer}")', "Panic", "enough of 42"),
+        ('let port: u16 = "eighty".parse::<u16>()?;', "Error", "invalid digit"),
+        ("let port: u16 = 70000;", "CompileError", "literal out of range"),
+    ],
+)
+def test_a_failing_rust_cell_stops_the_notebook(bireme_kernel, cell, ename, says):
+    with pytest.raises(CellExecutionError) as raised:
+        run([cell, "%%sql\nSELECT 2 AS two"], bireme_kernel)
+    assert raised.value.ename == ename, raised.value
+    assert says in f"{raised.value.evalue}\n{raised.value.traceback}", raised.value
