@@ -4,6 +4,7 @@
 use crate::codec::CollectiveCodec;
 use crate::distribute_rule::{DistributeRule, PARTITIONS_MIN};
 use crate::file_leaf;
+use crate::scalar_subquery_rule::ScalarSubqueryRule;
 use crate::session_options;
 use crate::window_join_rule::{self, WindowJoinRule};
 use crate::window_rewrite::WindowRewrite;
@@ -76,7 +77,7 @@ pub fn configure_session(
     let headers = session_options::to_headers(options.query, config)?;
     let rule = DistributeRule::new(engines, options.query, options.distribute_above_bytes);
     let rules = with_rule(&mut builder, rule);
-    let logical = with_window_rewrite(&mut builder);
+    let logical = with_our_rewrites(&mut builder);
     let (urls, head) = (topology.urls.clone(), topology.rank);
     let route = move |event: RouteTasksEvent<'_>| file_leaf::route_tasks(&urls, head, &event);
     builder
@@ -117,13 +118,14 @@ fn with_rule(
 }
 
 /// DataFusion's rules after ours, so that what it reads twice is narrowed twice.
-fn with_window_rewrite(
+fn with_our_rewrites(
     builder: &mut SessionStateBuilder,
 ) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = match builder.optimizer().take() {
         Some(optimizer) => optimizer.rules,
         None => Optimizer::new().rules,
     };
-    rules.insert(0, Arc::new(WindowRewrite));
+    rules.insert(0, Arc::new(ScalarSubqueryRule));
+    rules.insert(1, Arc::new(WindowRewrite));
     rules
 }

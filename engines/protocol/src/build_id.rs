@@ -42,7 +42,9 @@ pub fn check(peer: &str, theirs: &str) -> Result<(), Fault> {
     }
     Err(Fault::new(
         ErrorCode::BuildMismatch,
-        format!("talk to the {peer}: it runs build {theirs}, this process build {ours}"),
+        format!(
+            "let two builds work together: the {peer} is build {theirs}, what it speaks to is build {ours}"
+        ),
     )
     .with_hint(
         "run `bireme cluster restart`: running queries end and frames are dropped; views, external tables and history stay",

@@ -10,6 +10,7 @@ mod joins;
 mod local;
 mod plans;
 mod pressure;
+mod scalar_subqueries;
 mod shapes;
 mod stages;
 mod tables;
