@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bireme_tests::{TestCluster, wait_until};
+use bireme_tests::processes::Process;
+use bireme_tests::{Running, TestCluster, wait_until};
 
 use crate::traffic::{self, CALL, DISTRIBUTED, LONG};
 
@@ -50,20 +51,25 @@ fn assert_answers(cluster: &TestCluster) {
     finished.success();
 }
 
-#[test]
-fn an_interrupt_gives_the_prompt_back_and_frees_every_engine() {
-    let cluster = traffic::cluster(2, DISTRIBUTED);
-    let engines = cluster.engines();
-    let client = traffic::start_until(&cluster, &["sql", LONG], traffic::is_on_every_engine);
+/// Interrupts a query: the prompt is back at once, the engines are free, and they answer.
+fn assert_interrupted(cluster: &TestCluster, client: Running, engines: &[Process]) {
     let asked = Instant::now();
     client.interrupt();
     let finished = client.finish(CALL);
     let took = asked.elapsed();
     assert_eq!(finished.status, Some(INTERRUPTED), "{finished}");
     assert!(took < PROMPT, "the prompt was back after {took:?}");
-    wait_until_freed(&cluster, asked);
+    wait_until_freed(cluster, asked);
     assert_eq!(cluster.engines(), engines, "no engine was restarted");
-    assert_answers(&cluster);
+    assert_answers(cluster);
+}
+
+#[test]
+fn an_interrupt_gives_the_prompt_back_and_frees_every_engine() {
+    let cluster = traffic::cluster(2, DISTRIBUTED);
+    let engines = cluster.engines();
+    let client = traffic::start_until(&cluster, &["sql", LONG], traffic::is_on_every_engine);
+    assert_interrupted(&cluster, client, &engines);
 }
 
 #[test]
@@ -77,15 +83,7 @@ fn an_interrupt_removes_what_was_spilled() {
         let has_spilled = engines.iter().any(|engine| engine.spilled > 0);
         has_spilled && !spill_files(&cluster).is_empty()
     });
-    let asked = Instant::now();
-    client.interrupt();
-    let finished = client.finish(CALL);
-    let took = asked.elapsed();
-    assert_eq!(finished.status, Some(INTERRUPTED), "{finished}");
-    assert!(took < PROMPT, "the prompt was back after {took:?}");
-    wait_until_freed(&cluster, asked);
-    assert_eq!(cluster.engines(), engines, "no engine was restarted");
-    assert_answers(&cluster);
+    assert_interrupted(&cluster, client, &engines);
 }
 
 #[test]

@@ -88,9 +88,7 @@ impl StopPoint {
             }
             is_turn
         });
-        let on_workers = Handle::try_current()
-            .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
-        if !is_turn || !on_workers {
+        if !is_turn || !may_give_way() {
             return self.inner.evaluate(batch);
         }
         tokio::task::block_in_place(|| {
@@ -99,6 +97,12 @@ impl StopPoint {
             value
         })
     }
+}
+
+/// Whether this thread is one of several that can take over for each other.
+fn may_give_way() -> bool {
+    Handle::try_current()
+        .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
 // As an expression it is what it wraps.
