@@ -162,7 +162,7 @@ def test_a_flood_is_paced_and_keeps_its_start_and_end(kernel):
 def test_a_subscriber_that_stops_reading_harms_nobody(kernel):
     reader = kernel.subscriber(RCVHWM=0)
     assert kernel.receive(reader)["msg_type"] == "iopub_welcome"
-    stalled = kernel.subscriber(RCVHWM=1, RCVBUF=4096)
+    stalled = kernel.subscriber(RCVHWM=1, RCVBUF=65536)
     assert kernel.receive(stalled)["msg_type"] == "iopub_welcome"
     shell = kernel.connect("shell", zmq.DEALER)
     before = kernel.resident_bytes()
@@ -189,7 +189,7 @@ def text_of(messages: list[dict]) -> str:
 def test_a_subscriber_that_stops_reading_loses_text_and_is_told(kernel):
     reader = kernel.subscriber(RCVHWM=0)
     assert kernel.receive(reader)["msg_type"] == "iopub_welcome"
-    stalled = kernel.subscriber(RCVHWM=1, RCVBUF=4096)
+    stalled = kernel.subscriber(RCVHWM=1, RCVBUF=65536)
     assert kernel.receive(stalled)["msg_type"] == "iopub_welcome"
     shell = kernel.connect("shell", zmq.DEALER)
     # More than the 32 MB after which text is dropped, less than the 64 MB that disconnect.
@@ -206,7 +206,7 @@ def test_a_subscriber_that_stops_reading_loses_text_and_is_told(kernel):
 def test_a_subscriber_that_lets_too_much_pile_up_is_disconnected(kernel):
     reader = kernel.subscriber(RCVHWM=0)
     assert kernel.receive(reader)["msg_type"] == "iopub_welcome"
-    stalled = kernel.subscriber(RCVHWM=1, RCVBUF=4096)
+    stalled = kernel.subscriber(RCVHWM=1, RCVBUF=65536)
     assert kernel.receive(stalled)["msg_type"] == "iopub_welcome"
     shell = kernel.connect("shell", zmq.DEALER)
     for _ in range(2):

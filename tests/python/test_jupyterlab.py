@@ -10,6 +10,7 @@ from bireme_kernel import bireme_kernel  # noqa: F401 (fixture)
 from conftest import processes_of
 from jupyter_kernels import REPOSITORY, install_kernel, jupyter_home  # noqa: F401
 from lab import lab  # noqa: F401
+from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.browser
 
@@ -101,5 +102,16 @@ def test_tab_completes_a_column(lab, bireme_kernel, tmp_path):
     lab.open(write(tmp_path, bireme_kernel, cells))
     lab.run_cell(0)
     lab.wait_until_ran(0, CELL_SECONDS)
-    lab.type(1, "\ue004")  # Tab
-    lab.wait(CELL_SECONDS, "completion", lambda: "draught" in lab.cells()[1].text)
+    lab.type(1, Keys.TAB)
+
+    def chosen():
+        return "draught" in lab.cells()[1].text
+
+    def offered():
+        return any("draught" in item.text for item in lab.all(".jp-Completer-item"))
+
+    # A single match is taken at once, or offered when the editor was not at rest.
+    lab.wait(CELL_SECONDS, "completion", lambda: chosen() or offered())
+    if not chosen():
+        lab.keys(Keys.ENTER)
+    lab.wait(CELL_SECONDS, "the column in the cell", chosen)

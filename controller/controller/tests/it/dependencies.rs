@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// All packages `package` depends on, by the lock file.
 fn closure(package: &str) -> BTreeSet<String> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock");
-    let lock: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
+    let lock = std::fs::read_to_string("../../Cargo.lock").unwrap();
+    let lock: toml::Table = lock.parse().unwrap();
     let mut edges: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in lock["package"].as_array().unwrap() {
         let name = entry["name"].as_str().unwrap().to_string();
