@@ -8,6 +8,7 @@ use crate::ending::{Ending, EndingCell};
 use crate::error::CollectivesError;
 use crate::frame::{Body, Frame, FrameKind, OperationId};
 use crate::operation::{Operation, OperationSpec};
+use crate::plan_end::PlanEnd;
 use crate::plan_scope::{PlanKey, PlanScope, ScopeShared};
 use crate::sweeper;
 use bireme_frames::SpillDirectory;
@@ -139,16 +140,10 @@ impl Exchange {
         }
     }
 
-    /// Is cancelled when the plan has ended on this engine, well or not.
-    pub fn ended(&self, query: QueryId, plan: u64) -> CancellationToken {
-        match self.scope(PlanKey { query, plan }) {
-            Some(scope) => scope.shared.cancel.clone(),
-            None => {
-                let ended = CancellationToken::new();
-                ended.cancel();
-                ended
-            }
-        }
+    /// Tells when the plan has ended on this engine, well or not.
+    pub fn end_of(&self, query: QueryId, plan: u64) -> PlanEnd {
+        let key = PlanKey { query, plan };
+        PlanEnd::new(key, self.scope(key).map(|scope| Arc::clone(&scope.shared)))
     }
 
     /// Ends every operation of the query on every engine and frees what it holds.

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::head_query;
 use crate::session_tables::SessionTables;
 use async_trait::async_trait;
+use bireme_operators::QueryEnd;
 use bireme_protocol::proto::engine_server;
 use bireme_protocol::proto::{
     DescribeReply, DescribeRequest, Empty, EngineCancelRequest, Hello, HelloReply, ReadSpansReply,
@@ -63,7 +64,13 @@ impl engine_server::Engine for Control {
             let catalog = request.catalog.unwrap_or_default();
             let tables = SessionTables::new(catalog, directory.clone());
             let head = engine
-                .head_session(QueryId::random(), &settings, &tables, 0)
+                .head_session(
+                    QueryId::random(),
+                    &QueryEnd::default(),
+                    &settings,
+                    &tables,
+                    0,
+                )
                 .await?;
             let state = head.context.state();
             describe::describe(&state, &request.sql, &request.values, &tables, &directory).await

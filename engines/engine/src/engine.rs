@@ -17,7 +17,7 @@ use crate::timed_spill::TimedSpill;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use bireme_collectives::Exchange;
 use bireme_frames::{Budget, SpillDirectory};
-use bireme_operators::{EngineTopology, QueryOptions, configure_session, query_runtime};
+use bireme_operators::{EngineTopology, QueryEnd, QueryOptions, configure_session, query_runtime};
 use bireme_protocol::proto::Topology;
 use bireme_protocol::proto::engine_server::EngineServer;
 use bireme_protocol::{Address, ErrorCode, Fault, QueryId, address};
@@ -42,6 +42,10 @@ use tonic::transport::Server;
 const STACK_BYTES: usize = 8 << 20;
 /// Threads of the control runtime: answers, never queries.
 const CONTROL_THREADS: usize = 1;
+/// What each sort keeps aside from its first row on, to merge what it spills: DataFusion's own
+/// choice, but together no more than one part of so many of the engine's memory.
+const SORT_RESERVES_MAX: usize = 10 << 20;
+const SORT_RESERVES_PART: usize = 16;
 
 /// How an engine process is started.
 #[derive(Clone, Debug)]
@@ -282,12 +286,22 @@ impl Engine {
         self.cluster.exchange()
     }
 
-    /// What the operators of a query run in: the engine's own, with their spilling on the timeline.
+    /// What the operators of a query run in: the engine's own, with their spilling on the timeline
+    /// and refused once the query has ended.
     ///
     /// # Errors
     /// The query library refuses the spill directory.
-    pub(crate) fn runtime_env(&self, query: QueryId) -> QueryResult<Arc<RuntimeEnv>> {
-        let spill = TimedSpill::new(query, self.spill.clone(), Arc::clone(&self.spans));
+    pub(crate) fn runtime_env(
+        &self,
+        query: QueryId,
+        end: &QueryEnd,
+    ) -> QueryResult<Arc<RuntimeEnv>> {
+        let spill = TimedSpill::new(
+            query,
+            end.clone(),
+            self.spill.clone(),
+            Arc::clone(&self.spans),
+        );
         let disk = DiskManagerBuilder::default().with_temp_file_factory(Arc::new(spill));
         let mut runtime_env = RuntimeEnv::clone(&self.runtime_env);
         runtime_env.disk_manager = Arc::new(disk.build()?);
@@ -329,6 +343,7 @@ impl Engine {
     pub(crate) async fn head_session(
         &self,
         query: QueryId,
+        end: &QueryEnd,
         settings: &Settings,
         tables: &Arc<SessionTables>,
         topology: u64,
@@ -346,12 +361,16 @@ impl Engine {
             distribute_above_bytes: settings.bytes("query.distribute_above"),
         };
         let runtime_env = self
-            .runtime_env(query)
+            .runtime_env(query, end)
             .map_err(|error| fault_from(&error))?;
-        let runtime_env = query_runtime(&runtime_env, &self.budget, query);
+        let runtime_env = query_runtime(&runtime_env, &self.budget, query, end);
         let builder = SessionStateBuilder::new()
             .with_default_features()
-            .with_config(session_config(settings, partitions))
+            .with_config(session_config(
+                settings,
+                partitions,
+                self.budget.host_limit(),
+            ))
             .with_runtime_env(runtime_env);
         let channels: Arc<dyn ChannelResolver + Send + Sync> =
             Arc::clone(self.cluster.channels()) as _;
@@ -370,12 +389,14 @@ impl Engine {
     }
 }
 
-fn session_config(settings: &Settings, partitions: usize) -> SessionConfig {
+fn session_config(settings: &Settings, partitions: usize, host_limit: usize) -> SessionConfig {
+    let of_each_sort = host_limit / partitions.max(1) / SORT_RESERVES_PART;
     let mut config = SessionConfig::new()
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema("bireme", "public")
-        .with_target_partitions(partitions);
+        .with_target_partitions(partitions)
+        .with_sort_spill_reservation_bytes(of_each_sort.min(SORT_RESERVES_MAX));
     let options = config.options_mut();
     // Names are spelled as the user wrote them; `names` matches them without regard to case.
     options.sql_parser.enable_ident_normalization = false;

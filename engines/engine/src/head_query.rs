@@ -11,7 +11,7 @@ use crate::queries::Cancel;
 use crate::session_tables::SessionTables;
 use crate::table_files;
 use bireme_collectives::Exchange;
-use bireme_operators::with_stop_points;
+use bireme_operators::{QueryEnd, with_stop_points};
 use bireme_protocol::proto::{
     Delivery, QueryEnded, QueryProgress, QueryState, ResultSummary, StartRequest, StatementMode,
 };
@@ -67,8 +67,9 @@ pub(crate) async fn plan(
     let directory = settings.get("session.directory").to_string();
     let catalog = request.catalog.clone().unwrap_or_default();
     let tables = SessionTables::new(catalog, directory.clone());
+    let end = QueryEnd::from(cancel.token().clone());
     let head = engine
-        .head_session(id, &settings, &tables, request.topology_version)
+        .head_session(id, &end, &settings, &tables, request.topology_version)
         .await?;
     let state = head.context.state();
     let logical = planner::plan(&state, &request.sql, &request.values, &tables).await?;
@@ -83,7 +84,7 @@ pub(crate) async fn plan(
     // The engines put stop points into what they run themselves.
     let plan = match is_distributed {
         true => plan,
-        false => with_stop_points(plan, cancel.token()).map_err(|error| fault_from(&error))?,
+        false => with_stop_points(plan, &end).map_err(|error| fault_from(&error))?,
     };
     Ok(HeadQuery {
         id,

@@ -291,6 +291,7 @@ mod tests {
     use super::*;
     use crate::planner;
     use crate::test_engine::TestEngine;
+    use bireme_operators::QueryEnd;
     use bireme_protocol::QueryId;
     use datafusion::physical_plan::collect;
 
@@ -318,7 +319,13 @@ mod tests {
         let settings = test.engine.settings();
         let session = test
             .engine
-            .head_session(QueryId::random(), settings, &tables, 0)
+            .head_session(
+                QueryId::random(),
+                &QueryEnd::default(),
+                settings,
+                &tables,
+                0,
+            )
             .await
             .unwrap();
         let state = session.context.state();

@@ -1,13 +1,16 @@
 //! The timeline of one engine: scan, compute, shuffle, copy and spill, in a bounded ring. A span is
-//! made only of times that were measured. Nodes measure when each partition ran; spilling is
-//! measured by `timed_spill`, since a node says how much it spilled and not when.
+//! made only of times that were measured. Nodes measure when each partition ran, and a shuffle also
+//! when each sent; spilling, and copying back what was spilled, are measured by `timed_spill`, since
+//! a node says how much it spilled and not when.
 
+use bireme_operators::SIDE_LABEL;
 use bireme_protocol::QueryId;
 use bireme_protocol::proto::Span;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::metrics::MetricValue;
+use datafusion::physical_plan::metrics::{Label, MetricValue};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
 use std::sync::Arc;
 
 /// Spans kept; the oldest go first.
@@ -64,9 +67,11 @@ fn kind(node: &dyn ExecutionPlan) -> &'static str {
 }
 
 fn collect(query: QueryId, node: &Arc<dyn ExecutionPlan>, spans: &mut Vec<Span>) {
-    let mut partitions: BTreeMap<Option<usize>, PartitionWork> = BTreeMap::new();
+    let mut partitions: BTreeMap<(bool, Option<usize>), PartitionWork> = BTreeMap::new();
     for metric in node.metrics().iter().flat_map(|metrics| metrics.iter()) {
-        let work = partitions.entry(metric.partition()).or_default();
+        let sends = |label: &Label| (label.name(), label.value()) == SIDE_LABEL;
+        let key = (metric.labels().iter().any(sends), metric.partition());
+        let work = partitions.entry(key).or_default();
         match metric.value() {
             MetricValue::StartTimestamp(at) => {
                 work.start_us = at.value().map(|at| micros(at.timestamp_micros()))
@@ -75,6 +80,9 @@ fn collect(query: QueryId, node: &Arc<dyn ExecutionPlan>, spans: &mut Vec<Span>)
                 work.end_us = at.value().map(|at| micros(at.timestamp_micros()))
             }
             MetricValue::OutputRows(rows) => work.rows = rows.value() as u64,
+            MetricValue::Count { name, count } if name == "rows_sent" => {
+                work.rows = count.value() as u64;
+            }
             MetricValue::Count { name, count }
                 if name == "bytes_scanned" || name == "bytes_sent" =>
             {
@@ -83,15 +91,17 @@ fn collect(query: QueryId, node: &Arc<dyn ExecutionPlan>, spans: &mut Vec<Span>)
             _ => {}
         }
     }
-    for (partition, work) in partitions {
-        // The sending side of a shuffle counts bytes, and has no times.
+    for ((sends, partition), work) in partitions {
         let (Some(start_us), Some(end_us)) = (work.start_us, work.end_us) else {
             continue;
         };
-        let name = match partition {
-            Some(partition) => format!("{} [{partition}]", node.name()),
-            None => node.name().to_string(),
-        };
+        let mut name = node.name().to_string();
+        if sends {
+            name.push_str(" send");
+        }
+        if let Some(partition) = partition {
+            let _ = write!(name, " [{partition}]");
+        }
         spans.push(Span {
             query_id: query.to_string(),
             kind: kind(node.as_ref()).to_string(),

@@ -3,7 +3,7 @@
 
 use crate::engine::Engine;
 use async_trait::async_trait;
-use bireme_operators::{WorkerSessions, query_of};
+use bireme_operators::{QueryEnd, WorkerSessions, query_of};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion_distributed::{
@@ -41,7 +41,10 @@ impl WorkerSessionBuilder for TaskSessions {
         };
         let query = query_of(&context.headers);
         if let Some(query) = query {
-            *context.builder.runtime_env() = Some(engine.runtime_env(query)?);
+            let end = QueryEnd::default();
+            *context.builder.runtime_env() = Some(engine.runtime_env(query, &end)?);
+            let config = context.builder.config().get_or_insert_default();
+            config.set_extension(Arc::new(end));
         }
         let sessions = WorkerSessions::new(exchange);
         let state = sessions.build_session_state(context).await?;

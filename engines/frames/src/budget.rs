@@ -4,6 +4,8 @@
 
 use crate::bytes_text::bytes_text;
 use crate::error::FramesError;
+use crate::host_ledger::{HostLedger, Refusal};
+use crate::query_budget::QueryBudget;
 use crate::snapshot::{BudgetSnapshot, ConsumerSnapshot, QuerySnapshot, TierSnapshot};
 use crate::tier::Tier;
 use datafusion::error::{DataFusionError, Result};
@@ -11,14 +13,9 @@ use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-/// Above this part of the host limit a spillable consumer is held to its share; below it the
-/// first to ask gets, so that one query alone can use the machine.
-const PRESSURE_PERCENT: usize = 75;
 
 /// The name of work that belongs to no query.
 const NO_QUERY: &str = "";
@@ -27,40 +24,11 @@ const NO_QUERY: &str = "";
 #[derive(Debug)]
 pub struct Budget {
     host_limit: AtomicUsize,
-    host: Mutex<Host>,
+    host: Mutex<HostLedger>,
     disk_limit: u64,
     disk_used: AtomicU64,
     disk_peak: AtomicU64,
     disk_refused: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Host {
-    used: usize,
-    peak: usize,
-    refused: u64,
-    overcommitted_peak: usize,
-    consumers: HashMap<usize, Consumer>,
-    queries: HashMap<Arc<str>, Query>,
-}
-
-#[derive(Debug)]
-struct Consumer {
-    name: String,
-    query: Arc<str>,
-    can_spill: bool,
-    used: usize,
-    peak: usize,
-    registrations: usize,
-}
-
-#[derive(Debug, Default)]
-struct Query {
-    used: usize,
-    peak: usize,
-    unspillable: usize,
-    active_spillers: usize,
-    consumers: usize,
 }
 
 impl Budget {
@@ -104,10 +72,7 @@ impl Budget {
     /// The same budget as a pool whose reservations are counted for this query, so that queries
     /// get equal shares under pressure and errors and `%memory` name the query.
     pub fn for_query(self: &Arc<Self>, query: impl Into<Arc<str>>) -> QueryBudget {
-        QueryBudget {
-            budget: Arc::clone(self),
-            query: query.into(),
-        }
+        QueryBudget::new(Arc::clone(self), query.into())
     }
 
     /// Claims disk before it is written. Give it back with [`Budget::release_disk`].
@@ -193,53 +158,13 @@ impl Budget {
         }
     }
 
-    fn register_for(&self, query: &Arc<str>, consumer: &MemoryConsumer) {
-        let mut host = self.host.lock();
-        host.queries.entry(Arc::clone(query)).or_default().consumers += 1;
-        let entry = host
-            .consumers
-            .entry(consumer.id())
-            .or_insert_with(|| Consumer {
-                name: consumer.name().to_string(),
-                query: Arc::clone(query),
-                can_spill: consumer.can_spill(),
-                used: 0,
-                peak: 0,
-                registrations: 0,
-            });
-        entry.registrations += 1;
-    }
-
-    /// `None` if the request is granted, else the consumer's share when that was what refused it.
-    fn refusal(&self, host: &Host, id: usize, additional: usize) -> Option<Refusal> {
-        let total = host.used.saturating_add(additional);
-        let limit = self.host_limit();
-        if total > limit {
-            return Some(Refusal::Limit);
-        }
-        let consumer = host.consumers.get(&id)?;
-        let under_pressure = total > limit / 100 * PRESSURE_PERCENT;
-        if !consumer.can_spill || !under_pressure {
-            return None;
-        }
-        let query = host.queries.get(&consumer.query)?;
-        let others = host
-            .queries
-            .iter()
-            .filter(|(name, query)| query.used > 0 && **name != consumer.query)
-            .count();
-        let query_share = limit / (others + 1);
-        let spillers = query.active_spillers + usize::from(consumer.used == 0);
-        let share = query_share.saturating_sub(query.unspillable) / spillers.max(1);
-        // Whoever asks alone may use all there is: nobody is starved by it.
-        let alone = others == 0 && spillers == 1;
-        let wanted = consumer.used.saturating_add(additional);
-        (!alone && wanted > share).then_some(Refusal::Share(share))
+    pub(crate) fn register_for(&self, query: &Arc<str>, consumer: &MemoryConsumer) {
+        self.host.lock().register(query, consumer);
     }
 
     fn refused_error(
         &self,
-        host: &Host,
+        host: &HostLedger,
         reservation: &MemoryReservation,
         additional: usize,
         refusal: Refusal,
@@ -257,6 +182,7 @@ impl Budget {
         let share = match refusal {
             Refusal::Share(share) => format!(", its share under pressure is {}", text(share)),
             Refusal::Limit => String::new(),
+            Refusal::Spilling => ", the rest is for those that spill".to_string(),
         };
         let largest = host
             .consumers
@@ -274,72 +200,6 @@ impl Budget {
             text(self.host_limit().saturating_sub(host.used)),
             text(self.host_limit()),
         ))
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Refusal {
-    Limit,
-    Share(usize),
-}
-
-impl Host {
-    fn add(&mut self, id: usize, additional: usize, limit: usize) {
-        self.used = self.used.saturating_add(additional);
-        self.peak = self.peak.max(self.used);
-        self.overcommitted_peak = self.overcommitted_peak.max(self.used.saturating_sub(limit));
-        let Some(consumer) = self.consumers.get_mut(&id) else {
-            return;
-        };
-        let was_idle = consumer.used == 0;
-        consumer.used = consumer.used.saturating_add(additional);
-        consumer.peak = consumer.peak.max(consumer.used);
-        let Some(query) = self.queries.get_mut(&consumer.query) else {
-            return;
-        };
-        query.used = query.used.saturating_add(additional);
-        query.peak = query.peak.max(query.used);
-        if !consumer.can_spill {
-            query.unspillable = query.unspillable.saturating_add(additional);
-        } else if was_idle && additional > 0 {
-            query.active_spillers += 1;
-        }
-    }
-
-    fn subtract(&mut self, id: usize, bytes: usize) {
-        self.used = self.used.saturating_sub(bytes);
-        let Some(consumer) = self.consumers.get_mut(&id) else {
-            return;
-        };
-        let was_active = consumer.used > 0;
-        consumer.used = consumer.used.saturating_sub(bytes);
-        let Some(query) = self.queries.get_mut(&consumer.query) else {
-            return;
-        };
-        query.used = query.used.saturating_sub(bytes);
-        if !consumer.can_spill {
-            query.unspillable = query.unspillable.saturating_sub(bytes);
-        } else if was_active && consumer.used == 0 {
-            query.active_spillers = query.active_spillers.saturating_sub(1);
-        }
-    }
-
-    fn forget(&mut self, id: usize) {
-        let Some(consumer) = self.consumers.get_mut(&id) else {
-            return;
-        };
-        consumer.registrations -= 1;
-        let gone = consumer.registrations == 0;
-        let name = Arc::clone(&consumer.query);
-        if gone {
-            self.consumers.remove(&id);
-        }
-        if let Some(query) = self.queries.get_mut(&name) {
-            query.consumers = query.consumers.saturating_sub(1);
-            if query.consumers == 0 {
-                self.queries.remove(&name);
-            }
-        }
     }
 }
 
@@ -383,7 +243,7 @@ impl MemoryPool for Budget {
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let mut host = self.host.lock();
         let id = reservation.consumer().id();
-        match self.refusal(&host, id, additional) {
+        match host.refusal(self.host_limit(), id, additional) {
             None => {
                 host.add(id, additional, self.host_limit());
                 Ok(())
@@ -401,59 +261,5 @@ impl MemoryPool for Budget {
 
     fn memory_limit(&self) -> MemoryLimit {
         MemoryLimit::Finite(self.host_limit())
-    }
-}
-
-/// A [`Budget`] seen by one query. The bytes are the budget's own.
-#[derive(Debug)]
-pub struct QueryBudget {
-    budget: Arc<Budget>,
-    query: Arc<str>,
-}
-
-impl QueryBudget {
-    /// The budget behind it.
-    pub fn budget(&self) -> &Arc<Budget> {
-        &self.budget
-    }
-}
-
-impl fmt::Display for QueryBudget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for query {}", self.budget, self.query)
-    }
-}
-
-impl MemoryPool for QueryBudget {
-    fn name(&self) -> &str {
-        self.budget.name()
-    }
-
-    fn register(&self, consumer: &MemoryConsumer) {
-        self.budget.register_for(&self.query, consumer);
-    }
-
-    fn unregister(&self, consumer: &MemoryConsumer) {
-        self.budget.unregister(consumer);
-    }
-
-    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.budget.grow(reservation, additional);
-    }
-
-    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.budget.shrink(reservation, shrink);
-    }
-
-    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        self.budget.try_grow(reservation, additional)
-    }
-
-    fn reserved(&self) -> usize {
-        self.budget.reserved()
-    }
-
-    fn memory_limit(&self) -> MemoryLimit {
-        self.budget.memory_limit()
     }
 }

@@ -5,16 +5,19 @@
 mod budget;
 mod bytes_text;
 mod error;
+mod host_ledger;
 mod placement;
+mod query_budget;
 mod snapshot;
 mod spill_directory;
 mod spill_file;
 mod tier;
 
-pub use budget::{Budget, QueryBudget};
+pub use budget::Budget;
 pub use bytes_text::bytes_text;
 pub use error::FramesError;
 pub use placement::{BUCKETS, Layout, Placement, hash_rows};
+pub use query_budget::QueryBudget;
 pub use snapshot::{BudgetSnapshot, ConsumerSnapshot, QuerySnapshot, TierSnapshot};
 pub use spill_directory::{SpillCounters, SpillDirectory};
 pub use spill_file::SpillTempFile;

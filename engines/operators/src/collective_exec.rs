@@ -3,7 +3,7 @@
 //! starts it too, for plans nobody set up.
 
 use crate::error::OperatorsError;
-use crate::feed::{self, FeedMetrics};
+use crate::feed;
 use crate::pass_through::only_child;
 use crate::routing::Routing;
 use bireme_collectives::{Exchange, Operation, OperationId, OperationSpec, Receiver};
@@ -86,8 +86,13 @@ impl CollectiveExec {
     pub fn start(&self, context: &Arc<TaskContext>) -> Result<Operation> {
         let operation = self.open(context)?;
         if operation.start() {
-            let metrics = FeedMetrics::new(&self.metrics);
-            feed::start(&operation, &self.routing, &self.input, &metrics, context)?;
+            feed::start(
+                &operation,
+                &self.routing,
+                &self.input,
+                &self.metrics,
+                context,
+            )?;
         }
         Ok(operation)
     }

@@ -10,7 +10,9 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
+use datafusion::physical_plan::metrics::{
+    Count, ExecutionPlanMetricsSet, MetricBuilder, Time, Timestamp,
+};
 use datafusion::physical_plan::repartition::BatchPartitioner;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
@@ -22,23 +24,32 @@ const BUCKET_BYTES: usize = 1 << 20;
 /// But never fewer rows than this.
 const BUCKET_ROWS_MIN: usize = 256;
 
-/// What a sending side counts.
+/// The label, and its value, of what the sending side of a node measures.
+pub const SIDE_LABEL: (&str, &str) = ("side", "send");
+
+/// What the sending side of one partition measures.
 #[derive(Clone, Debug)]
-pub(crate) struct FeedMetrics {
+struct FeedMetrics {
     rows: Count,
     bytes: Count,
     partition_time: Time,
     send_time: Time,
+    /// The first message, and the latest.
+    started: Timestamp,
+    ended: Timestamp,
 }
 
 impl FeedMetrics {
-    pub(crate) fn new(set: &ExecutionPlanMetricsSet) -> Self {
-        let builder = || MetricBuilder::new(set);
+    fn new(set: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        let (label, side) = SIDE_LABEL;
+        let builder = || MetricBuilder::new(set).with_new_label(label, side.to_string());
         Self {
-            rows: builder().global_counter("rows_sent"),
-            bytes: builder().global_counter("bytes_sent"),
-            partition_time: builder().subset_time("partition_time", 0),
-            send_time: builder().subset_time("send_time", 0),
+            rows: builder().counter("rows_sent", partition),
+            bytes: builder().counter("bytes_sent", partition),
+            partition_time: builder().subset_time("partition_time", partition),
+            send_time: builder().subset_time("send_time", partition),
+            started: builder().start_timestamp(partition),
+            ended: builder().end_timestamp(partition),
         }
     }
 }
@@ -48,7 +59,7 @@ pub(crate) fn start(
     operation: &Operation,
     routing: &Routing,
     input: &Arc<dyn ExecutionPlan>,
-    metrics: &FeedMetrics,
+    metrics: &ExecutionPlanMetricsSet,
     context: &Arc<TaskContext>,
 ) -> Result<()> {
     let inputs = input.output_partitioning().partition_count();
@@ -56,7 +67,7 @@ pub(crate) fn start(
     for partition in 0..inputs {
         let sender = Sender {
             operation: operation.clone(),
-            metrics: metrics.clone(),
+            metrics: FeedMetrics::new(metrics, partition),
         };
         let stream = input.execute(partition, Arc::clone(context));
         let router = stream.and_then(|stream| {
@@ -113,10 +124,14 @@ impl Sender {
     async fn send(&self, to: usize, partition: usize, batch: RecordBatch) -> Result<()> {
         let rows = batch.num_rows();
         let _timer = self.metrics.send_time.timer();
+        if self.metrics.started.value().is_none() {
+            self.metrics.started.record();
+        }
         if let Some(bytes) = self.operation.send(to, partition, batch).await? {
             self.metrics.rows.add(rows);
             self.metrics.bytes.add(bytes as usize);
         }
+        self.metrics.ended.record();
         Ok(())
     }
 }

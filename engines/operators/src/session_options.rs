@@ -2,6 +2,8 @@
 //! DataFusion that were changed. datafusion-distributed itself passes neither on.
 
 use crate::error::OperatorsError;
+use crate::query_end::QueryEnd;
+use crate::stoppable_pool::StoppablePool;
 use bireme_frames::Budget;
 use bireme_protocol::QueryId;
 use datafusion::error::{DataFusionError, Result};
@@ -57,14 +59,17 @@ pub(crate) fn apply_settings(headers: &HeaderMap, config: &mut SessionConfig) ->
     Ok(())
 }
 
-/// The runtime environment of an engine with reservations counted for this query.
+/// The runtime environment of an engine with reservations counted for this query, and refused once
+/// it has ended.
 pub fn query_runtime(
     runtime: &Arc<RuntimeEnv>,
     budget: &Arc<Budget>,
     query: QueryId,
+    end: &QueryEnd,
 ) -> Arc<RuntimeEnv> {
     let mut of_query = RuntimeEnv::clone(runtime);
-    of_query.memory_pool = Arc::new(budget.for_query(query.short()));
+    let part = budget.for_query(query.short());
+    of_query.memory_pool = Arc::new(StoppablePool::new(part, end.clone()));
     Arc::new(of_query)
 }
 

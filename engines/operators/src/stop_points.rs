@@ -1,9 +1,12 @@
-//! Points inside joins where a query that has ended stops.
+//! Points in a plan where a query that has ended stops: between two batches of what makes many rows,
+//! and inside joins.
 //!
 //! A join whose filter lets nothing pass can work for hours inside one poll: DataFusion returns
 //! from it with the next row or not at all. Its filter is evaluated all along, so that is where we
 //! look whether anybody still waits, and where other queries get their turn on this thread.
 
+use crate::query_end::QueryEnd;
+use crate::stop_exec::StopExec;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -11,43 +14,40 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
     HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
 };
-use parking_lot::Mutex;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio_util::sync::CancellationToken;
 
-/// How often a long poll lets another thread take over what else is to be done.
-const TURN_EVERY: Duration = Duration::from_millis(50);
-/// How long the other thread has to take over.
-const TURN_WITHIN: Duration = Duration::from_micros(500);
-
-/// The same plan, whose joins stop with an error soon after `ended` is cancelled.
+/// The same plan, of the same shape, that stops with an error soon after its query has ended.
 ///
 /// # Errors
 /// A join cannot be rebuilt with its own parts.
 pub fn with_stop_points(
     plan: Arc<dyn ExecutionPlan>,
-    ended: &CancellationToken,
+    end: &QueryEnd,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
+        if node.is::<CooperativeExec>() {
+            return Ok(Transformed::yes(
+                Arc::new(StopExec::new(node, end.clone())) as _
+            ));
+        }
         if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>()
             && let Some(filter) = join.filter()
         {
-            let filter = Some(with_stop_point(filter, ended));
+            let filter = Some(with_stop_point(filter, end));
             let join = NestedLoopJoinExecBuilder::from(join).with_filter(filter);
             return Ok(Transformed::yes(Arc::new(join.build()?) as _));
         }
         if let Some(join) = node.downcast_ref::<HashJoinExec>()
             && let Some(filter) = join.filter()
         {
-            let filter = Some(with_stop_point(filter, ended));
+            let filter = Some(with_stop_point(filter, end));
             return Ok(Transformed::yes(
                 join.builder().with_filter(filter).build_exec()?,
             ));
@@ -57,11 +57,10 @@ pub fn with_stop_points(
     .data()
 }
 
-fn with_stop_point(filter: &JoinFilter, ended: &CancellationToken) -> JoinFilter {
+fn with_stop_point(filter: &JoinFilter, end: &QueryEnd) -> JoinFilter {
     let expression = StopPoint {
         inner: Arc::clone(filter.expression()),
-        ended: ended.clone(),
-        last_turn: Arc::new(Mutex::new(Instant::now())),
+        end: end.clone(),
     };
     JoinFilter::new(
         Arc::new(expression),
@@ -74,35 +73,7 @@ fn with_stop_point(filter: &JoinFilter, ended: &CancellationToken) -> JoinFilter
 #[derive(Clone, Debug)]
 struct StopPoint {
     inner: Arc<dyn PhysicalExpr>,
-    ended: CancellationToken,
-    last_turn: Arc<Mutex<Instant>>,
-}
-
-impl StopPoint {
-    /// Evaluates, and now and then leaves the other work of this thread to another one meanwhile.
-    fn evaluate_in_turns(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
-        let is_turn = self.last_turn.try_lock().is_some_and(|mut last| {
-            let is_turn = last.elapsed() >= TURN_EVERY;
-            if is_turn {
-                *last = Instant::now();
-            }
-            is_turn
-        });
-        if !is_turn || !may_give_way() {
-            return self.inner.evaluate(batch);
-        }
-        tokio::task::block_in_place(|| {
-            let value = self.inner.evaluate(batch);
-            std::thread::sleep(TURN_WITHIN);
-            value
-        })
-    }
-}
-
-/// Whether this thread is one of several that can take over for each other.
-fn may_give_way() -> bool {
-    Handle::try_current()
-        .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+    end: QueryEnd,
 }
 
 // As an expression it is what it wraps.
@@ -136,12 +107,8 @@ impl PhysicalExpr for StopPoint {
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
-        if self.ended.is_cancelled() {
-            return Err(DataFusionError::Execution(
-                "filter a join: its query has ended".to_string(),
-            ));
-        }
-        self.evaluate_in_turns(batch)
+        self.end.check("filter rows in")?;
+        self.end.in_turn(|| self.inner.evaluate(batch))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {

@@ -3,11 +3,12 @@
 
 use crate::codec::CollectiveCodec;
 use crate::collective_exec::CollectiveExec;
+use crate::query_end::QueryEnd;
 use crate::session_options::{apply_settings, query_of, query_runtime};
 use crate::start::start_eagerly;
 use crate::stop_points::with_stop_points;
 use async_trait::async_trait;
-use bireme_collectives::Exchange;
+use bireme_collectives::{Exchange, PlanEnd};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -20,10 +21,10 @@ use datafusion_distributed::{
 };
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 /// The `WorkerSessionBuilder` of every engine: for `Worker::from_session_builder`, together with
-/// `Worker::with_runtime_env`.
+/// `Worker::with_runtime_env`. A [`QueryEnd`] among the extensions of a session's configuration
+/// tells when the query of the session has ended.
 #[derive(Clone, Debug)]
 pub struct WorkerSessions {
     exchange: Arc<Exchange>,
@@ -52,18 +53,19 @@ impl WorkerSessionBuilder for WorkerSessions {
             headers,
         } = context;
         let runtime = builder.runtime_env().take().unwrap_or_default();
+        let config = builder.config().get_or_insert_default();
+        let end = config.get_extension::<QueryEnd>().unwrap_or_default();
         let runtime = match query_of(&headers) {
             Some(query) => {
                 let budget = self.exchange.spill_directory().budget();
-                query_runtime(&runtime, budget, query)
+                query_runtime(&runtime, budget, query, &end)
             }
             None => runtime,
         };
-        let config = builder.config().get_or_insert_default();
         apply_settings(&headers, config)?;
         config.set_extension(Arc::clone(&self.exchange));
         let of_tasks = Arc::clone(&runtime);
-        let start = move |event: WorkerPlanRewriteEvent<'_>| start(event, &of_tasks);
+        let start = move |event: WorkerPlanRewriteEvent<'_>| start(event, &of_tasks, &end);
         Ok(builder
             .with_runtime_env(runtime)
             .with_distributed_user_codec(CollectiveCodec)
@@ -76,6 +78,7 @@ impl WorkerSessionBuilder for WorkerSessions {
 fn start(
     event: WorkerPlanRewriteEvent<'_>,
     runtime: &Arc<RuntimeEnv>,
+    end: &QueryEnd,
 ) -> Result<WorkerPlanRewriteEventResponse> {
     let context = TaskContext::new(
         None,
@@ -87,29 +90,26 @@ fn start(
         HashMap::new(),
         Arc::clone(runtime),
     );
-    let plan = match ended(&event.plan, event.session_config)? {
-        Some(ended) => with_stop_points(event.plan, &ended)?,
-        None => event.plan,
-    };
+    if let Some(plan) = end_of(&event.plan, event.session_config)? {
+        end.comes_with(plan);
+    }
+    let plan = with_stop_points(event.plan, end)?;
     start_eagerly(&plan, &Arc::new(context))?;
     Ok(WorkerPlanRewriteEventResponse::new(plan))
 }
 
 /// Tells when the plan has ended, if it takes part in collectives.
-fn ended(
-    plan: &Arc<dyn ExecutionPlan>,
-    config: &SessionConfig,
-) -> Result<Option<CancellationToken>> {
+fn end_of(plan: &Arc<dyn ExecutionPlan>, config: &SessionConfig) -> Result<Option<PlanEnd>> {
     let exchange = config.get_extension::<Exchange>();
-    let mut ended = None;
+    let mut end = None;
     plan.apply(|node| {
         let (Some(collective), Some(exchange)) = (node.downcast_ref::<CollectiveExec>(), &exchange)
         else {
             return Ok(TreeNodeRecursion::Continue);
         };
         let id = collective.id();
-        ended = Some(exchange.ended(id.query, id.plan));
+        end = Some(exchange.end_of(id.query, id.plan));
         Ok(TreeNodeRecursion::Stop)
     })?;
-    Ok(ended)
+    Ok(end)
 }

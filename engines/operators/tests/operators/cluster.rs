@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bireme_collectives::{Exchange, InProcessCommunicator};
 use bireme_frames::{Budget, SpillDirectory};
 use bireme_operators::{
-    EngineTopology, QueryOptions, WorkerSessions, configure_session, query_runtime,
+    EngineTopology, QueryEnd, QueryOptions, WorkerSessions, configure_session, query_runtime,
     release_ended_tasks,
 };
 use bireme_protocol::QueryId;
@@ -158,7 +158,12 @@ impl TestCluster {
         let builder = SessionStateBuilder::new()
             .with_default_features()
             .with_config(config(settings))
-            .with_runtime_env(query_runtime(&engine.runtime, &engine.budget, query))
+            .with_runtime_env(query_runtime(
+                &engine.runtime,
+                &engine.budget,
+                query,
+                &QueryEnd::default(),
+            ))
             .with_distributed_channel_resolver(self.channels.clone());
         let topology = EngineTopology {
             urls: self.urls.clone(),

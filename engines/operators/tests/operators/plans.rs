@@ -51,7 +51,7 @@ async fn each_query_is_one_stage_of_three_tasks() {
         assert_eq!(stages, 1, "Q{number}:\n{text}");
         let file = folder.join(format!("q{number:02}.txt"));
         if update {
-            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::create_dir_all(folder).unwrap();
             std::fs::write(&file, &text).unwrap();
         } else if std::fs::read_to_string(&file).unwrap_or_default() != text {
             differ.push(format!("Q{number} is now\n{text}"));

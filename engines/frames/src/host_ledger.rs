@@ -1,0 +1,191 @@
+//! Who holds how much host memory, by consumer and by query, and who is refused more. Limits, the
+//! disk and the words of a refusal are left to the budget.
+
+use datafusion::execution::memory_pool::MemoryConsumer;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Above this part of the limit a consumer that can spill is held to its share; below it the
+/// first to ask gets, so that one query alone can use the machine.
+const PRESSURE_PERCENT: usize = 75;
+/// Above this part it gets nothing. To spill takes memory first: a sorter merges what it holds
+/// before it writes it, and cannot spill the keys of that merge.
+const SPILLABLE_PERCENT: usize = 85;
+/// A consumer that can spill and gives back a part has begun to sort or to emit, and needs up to
+/// so many times what it still holds. That much, if it held it before, is kept for it from others
+/// that can spill.
+const KEPT_FOR_SPILLING: usize = 2;
+
+#[derive(Debug, Default)]
+pub(crate) struct HostLedger {
+    pub(crate) used: usize,
+    pub(crate) peak: usize,
+    pub(crate) refused: u64,
+    pub(crate) overcommitted_peak: usize,
+    pub(crate) consumers: HashMap<usize, Consumer>,
+    pub(crate) queries: HashMap<Arc<str>, Query>,
+    /// What is kept for consumers beyond what they hold.
+    kept: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) name: String,
+    pub(crate) query: Arc<str>,
+    pub(crate) can_spill: bool,
+    pub(crate) used: usize,
+    pub(crate) peak: usize,
+    /// At least `used`: what it held lately and may soon need again.
+    claim: usize,
+    registrations: usize,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Query {
+    pub(crate) used: usize,
+    pub(crate) peak: usize,
+    pub(crate) consumers: usize,
+    unspillable: usize,
+    active_spillers: usize,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refusal {
+    /// There is no more.
+    Limit,
+    /// It can spill, and would hold more than this many bytes, its share.
+    Share(usize),
+    /// It can spill, and what is left is for those that spill.
+    Spilling,
+}
+
+impl HostLedger {
+    pub(crate) fn register(&mut self, query: &Arc<str>, consumer: &MemoryConsumer) {
+        self.queries.entry(Arc::clone(query)).or_default().consumers += 1;
+        let entry = self
+            .consumers
+            .entry(consumer.id())
+            .or_insert_with(|| Consumer {
+                name: consumer.name().to_string(),
+                query: Arc::clone(query),
+                can_spill: consumer.can_spill(),
+                used: 0,
+                peak: 0,
+                claim: 0,
+                registrations: 0,
+            });
+        entry.registrations += 1;
+    }
+
+    /// `None` if the request is granted.
+    pub(crate) fn refusal(&self, limit: usize, id: usize, additional: usize) -> Option<Refusal> {
+        let total = self.used.saturating_add(additional);
+        if total > limit {
+            return Some(Refusal::Limit);
+        }
+        let consumer = self.consumers.get(&id).filter(|one| one.can_spill)?;
+        let percent = |percent: usize| limit / 100 * percent;
+        let kept_for_others = self.kept - consumer.kept();
+        let claimed = total.saturating_add(kept_for_others);
+        if claimed <= percent(PRESSURE_PERCENT) {
+            return None;
+        }
+        let share = self.share(consumer, percent(SPILLABLE_PERCENT));
+        if consumer.used.saturating_add(additional) > share {
+            return Some(Refusal::Share(share));
+        }
+        (claimed > percent(SPILLABLE_PERCENT)).then_some(Refusal::Spilling)
+    }
+
+    /// An equal part for each query, and of what its operators cannot spill the rest for each of
+    /// its consumers that can.
+    fn share(&self, consumer: &Consumer, limit: usize) -> usize {
+        let Some(query) = self.queries.get(&consumer.query) else {
+            return limit;
+        };
+        let others = self
+            .queries
+            .iter()
+            .filter(|(name, query)| query.used > 0 && **name != consumer.query)
+            .count();
+        let spillers = query.active_spillers + usize::from(consumer.used == 0);
+        (limit / (others + 1)).saturating_sub(query.unspillable) / spillers.max(1)
+    }
+
+    pub(crate) fn add(&mut self, id: usize, additional: usize, limit: usize) {
+        self.used = self.used.saturating_add(additional);
+        self.peak = self.peak.max(self.used);
+        self.overcommitted_peak = self.overcommitted_peak.max(self.used.saturating_sub(limit));
+        let Some(consumer) = self.consumers.get_mut(&id) else {
+            return;
+        };
+        let was_idle = consumer.used == 0;
+        self.kept -= consumer.kept();
+        consumer.used = consumer.used.saturating_add(additional);
+        consumer.peak = consumer.peak.max(consumer.used);
+        consumer.claim = consumer.claim.max(consumer.used);
+        self.kept += consumer.kept();
+        let Some(query) = self.queries.get_mut(&consumer.query) else {
+            return;
+        };
+        query.used = query.used.saturating_add(additional);
+        query.peak = query.peak.max(query.used);
+        if !consumer.can_spill {
+            query.unspillable = query.unspillable.saturating_add(additional);
+        } else if was_idle && additional > 0 {
+            query.active_spillers += 1;
+        }
+    }
+
+    pub(crate) fn subtract(&mut self, id: usize, bytes: usize) {
+        self.used = self.used.saturating_sub(bytes);
+        let Some(consumer) = self.consumers.get_mut(&id) else {
+            return;
+        };
+        let was_active = consumer.used > 0;
+        self.kept -= consumer.kept();
+        consumer.used = consumer.used.saturating_sub(bytes);
+        consumer.claim = consumer.claim.min(consumer.used * KEPT_FOR_SPILLING);
+        self.kept += consumer.kept();
+        let Some(query) = self.queries.get_mut(&consumer.query) else {
+            return;
+        };
+        query.used = query.used.saturating_sub(bytes);
+        if !consumer.can_spill {
+            query.unspillable = query.unspillable.saturating_sub(bytes);
+        } else if was_active && consumer.used == 0 {
+            query.active_spillers = query.active_spillers.saturating_sub(1);
+        }
+    }
+
+    pub(crate) fn forget(&mut self, id: usize) {
+        let Some(consumer) = self.consumers.get_mut(&id) else {
+            return;
+        };
+        consumer.registrations -= 1;
+        let gone = consumer.registrations == 0;
+        let name = Arc::clone(&consumer.query);
+        if gone {
+            self.kept -= consumer.kept();
+            self.consumers.remove(&id);
+        }
+        if let Some(query) = self.queries.get_mut(&name) {
+            query.consumers = query.consumers.saturating_sub(1);
+            if query.consumers == 0 {
+                self.queries.remove(&name);
+            }
+        }
+    }
+}
+
+impl Consumer {
+    /// What others that can spill must leave to it.
+    fn kept(&self) -> usize {
+        if self.can_spill {
+            self.claim - self.used
+        } else {
+            0
+        }
+    }
+}
