@@ -238,7 +238,7 @@ fn plan_error(text: &str) -> Fault {
 }
 
 fn resources(text: &str) -> Fault {
-    let code = match text.contains("disk") || text.contains("spill") && text.contains("limit") {
+    let code = match text.contains("disk") {
         true => ErrorCode::DiskFull,
         false => ErrorCode::OutOfMemory,
     };

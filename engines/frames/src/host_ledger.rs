@@ -11,6 +11,9 @@ const PRESSURE_PERCENT: usize = 75;
 /// Above this part it gets nothing. To spill takes memory first: a sorter merges what it holds
 /// before it writes it, and cannot spill the keys of that merge.
 const SPILLABLE_PERCENT: usize = 85;
+/// But a consumer that holds next to nothing cannot spill either, so it gets up to this part of its
+/// share whatever others hold.
+const FLOOR_PART: usize = 8;
 /// A consumer that can spill and gives back a part has begun to sort or to emit, and needs up to
 /// so many times what it still holds. That much, if it held it before, is kept for it from others
 /// that can spill.
@@ -92,10 +95,12 @@ impl HostLedger {
             return None;
         }
         let share = self.share(consumer, percent(SPILLABLE_PERCENT));
-        if consumer.used.saturating_add(additional) > share {
+        let wanted = consumer.used.saturating_add(additional);
+        if wanted > share {
             return Some(Refusal::Share(share));
         }
-        (claimed > percent(SPILLABLE_PERCENT)).then_some(Refusal::Spilling)
+        let leaves_too_little = claimed > percent(SPILLABLE_PERCENT) && wanted > share / FLOOR_PART;
+        leaves_too_little.then_some(Refusal::Spilling)
     }
 
     /// An equal part for each query, and of what its operators cannot spill the rest for each of

@@ -169,14 +169,6 @@ fn facts(step: &Step, elapsed_ms: u64) -> Vec<String> {
         });
         facts.extend(rate(total.bytes_scanned, elapsed_ms));
     }
-    if total.tasks_total > 0 {
-        facts.push(format!(
-            "{}, {}/{} tasks",
-            counted(u64::from(total.stages), "stage"),
-            total.tasks_done,
-            total.tasks_total
-        ));
-    }
     facts.extend(moved(total));
     if total.engines > 0 {
         facts.push(format!(

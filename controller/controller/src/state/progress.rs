@@ -11,13 +11,10 @@ pub(crate) fn sum(engines: &BTreeMap<u32, QueryProgress>) -> QueryProgress {
         total.bytes_scanned += progress.bytes_scanned;
         total.bytes_to_scan += progress.bytes_to_scan;
         total.rows_out += progress.rows_out;
-        total.tasks_done += progress.tasks_done;
-        total.tasks_total += progress.tasks_total;
         total.bytes_shuffled += progress.bytes_shuffled;
         total.bytes_spilled += progress.bytes_spilled;
         total.memory_reserved += progress.memory_reserved;
         total.elapsed_ms = total.elapsed_ms.max(progress.elapsed_ms);
-        total.stages = total.stages.max(progress.stages);
     }
     total.engines = u32::try_from(engines.len()).unwrap_or(u32::MAX);
     total
@@ -31,13 +28,10 @@ pub(crate) fn larger(one: &QueryProgress, other: &QueryProgress) -> QueryProgres
         bytes_scanned: one.bytes_scanned.max(other.bytes_scanned),
         bytes_to_scan: one.bytes_to_scan.max(other.bytes_to_scan),
         rows_out: one.rows_out.max(other.rows_out),
-        tasks_done: one.tasks_done.max(other.tasks_done),
-        tasks_total: one.tasks_total.max(other.tasks_total),
         bytes_shuffled: one.bytes_shuffled.max(other.bytes_shuffled),
         bytes_spilled: one.bytes_spilled.max(other.bytes_spilled),
         memory_reserved: one.memory_reserved.max(other.memory_reserved),
         elapsed_ms: one.elapsed_ms.max(other.elapsed_ms),
-        stages: one.stages.max(other.stages),
         engines: one.engines.max(other.engines),
     }
 }

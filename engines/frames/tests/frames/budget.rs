@@ -26,6 +26,22 @@ fn one_consumer_alone_may_use_all_but_what_spilling_takes() {
 }
 
 #[test]
+fn a_consumer_with_nothing_to_spill_gets_a_little_whatever_others_hold() {
+    let budget = Budget::new(1000 * KIB, 0);
+    let pool = pool(&budget, "a");
+    let make = |name: &str| {
+        MemoryConsumer::new(name)
+            .with_can_spill(true)
+            .register(&pool)
+    };
+    let (first, second) = (make("first"), make("second"));
+    first.try_grow(850 * KIB).unwrap();
+    // An eighth of half of what consumers that can spill may have.
+    second.try_grow(50 * KIB).unwrap();
+    assert!(second.try_grow(10 * KIB).is_err());
+}
+
+#[test]
 fn what_a_consumer_gives_back_when_it_begins_to_spill_is_kept_for_its_merge() {
     let budget = Budget::new(1000 * KIB, 0);
     let pool = pool(&budget, "a");
