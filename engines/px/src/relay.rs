@@ -3,12 +3,15 @@
 //! It listens where cell hosts connect (one at a time; evcxr starts a new one when the old one died), reads
 //! what cells write the moment they write it, and tells the kernel in the order it was written. It
 //! decides whether a compiled cell may run, which makes an interrupt during a compile exact, and collects what
-//! evcxr does not tell: panics, failed `?`, whether the process died. Several cell hosts behind one
+//! evcxr does not tell: panics, failed `?`, whether the process died and how far its snapshot went
+//! back. Several cell hosts behind one
 //! relay (`%%px`) are to come.
 
 use crate::PxError;
 use crate::host_protocol::HostEvent;
 use crate::relay_loop::RelayLoop;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -70,7 +73,13 @@ pub struct CellReport {
     pub load_failure: Option<String>,
     /// The cell was compiled and not run, because it was interrupted.
     pub skipped: bool,
-    /// The cell host died.
+    /// The process died under the cell, and how, in the words of [`std::process::ExitStatus`].
+    pub death: Option<String>,
+    /// Why the latest cells' variables are in no snapshot, if they are not.
+    pub unsaved: Option<String>,
+    /// A snapshot went on in its place, or the cell did not run: evcxr was made to forget it.
+    pub rolled_back: bool,
+    /// The whole cell host died, its snapshot too.
     pub died: bool,
 }
 
@@ -85,8 +94,16 @@ pub(crate) struct State {
     pub(crate) running: bool,
     /// Whether cells may begin to run.
     pub(crate) refused: bool,
-    /// Process id of the connected cell host.
+    /// Process id of the connected cell host, as evcxr knows it.
     pub(crate) connected: Option<u32>,
+    /// The process below it that runs cells.
+    pub(crate) host: Option<u32>,
+    /// How many runs the memory of that process has seen to their end.
+    pub(crate) generation: u64,
+    /// How many its latest snapshot has seen.
+    pub(crate) snapshot: u64,
+    /// Variables evcxr is to forget before the next cell.
+    pub(crate) forget: Vec<String>,
     /// What is known of the current evaluation.
     pub(crate) report: CellReport,
 }
@@ -178,9 +195,33 @@ impl Relay {
         self.shared.lock().phase()
     }
 
-    /// The process id of the connected cell host.
+    /// The process id of the connected cell host; all its processes are below it.
     pub fn cell_host(&self) -> Option<u32> {
         self.shared.lock().connected
+    }
+
+    /// Which run the variables there are now are from.
+    pub fn generation(&self) -> u64 {
+        self.shared.lock().generation
+    }
+
+    /// Which run the variables are from that are left when the cell host's process dies.
+    pub fn snapshot(&self) -> u64 {
+        self.shared.lock().snapshot
+    }
+
+    /// Makes evcxr forget variables before the next cell runs: they are not there any more.
+    pub fn forget(&self, variables: Vec<String>) {
+        self.shared.lock().forget = variables;
+    }
+
+    /// Ends the process that runs the cell; its snapshot goes on. False when there is none.
+    pub fn end_cell(&self) -> bool {
+        let state = self.shared.lock();
+        let Some(host) = state.host.filter(|_| state.running) else {
+            return false;
+        };
+        kill(Pid::from_raw(host as i32), Signal::SIGKILL).is_ok()
     }
 }
 

@@ -1,21 +1,21 @@
-//! The relay's thread: one `poll` over the cell host's connection and its three pipes.
+//! The relay's thread: one `poll` over the connections of the cell host's processes and its pipes.
 //!
 //! When a cell has finished, everything it wrote is in the pipes already, so they are read until
-//! they are empty before evcxr hears of the end. A cell host that closes its connection is dead or
-//! dying: what it left in the pipes is still told.
+//! they are empty before evcxr hears of the end. A process that closes its connection is dead, dying
+//! or a snapshot; what a dead one left in the pipes is told when its snapshot goes on.
 
 use crate::PxError;
 use crate::cell_output::CellOutput;
 use crate::frame::FrameDecoder;
 use crate::host_protocol::OutputStream;
 use crate::relay::{EventSink, PanicReport, Shared};
-use crate::side_channel::{self, CellHostMessage, RelayMessage};
+use crate::side_channel::{self, CellHostMessage, HostDeath, RelayMessage};
 use crate::user_output::UserOutput;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ const READ_SIZE: usize = 64 << 10;
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
 /// How long bytes that may begin a marker are held back.
 const HOLD_LIMIT: Duration = Duration::from_millis(50);
+/// What evcxr reads before the name of a variable it is to forget.
+const CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
 /// While a cell prints much, its pipes are read no more often than this.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
@@ -35,12 +37,12 @@ pub(crate) struct RelayLoop {
     shared: Arc<Shared>,
     output: CellOutput,
     connection: Option<Connection>,
+    host: Option<HostLink>,
 }
 
-/// A connected cell host.
+/// A connected cell host: the process evcxr started, and the pipes of all that come after it.
 struct Connection {
-    control: UnixStream,
-    decoder: FrameDecoder,
+    supervisor: UnixStream,
     stdout: File,
     stderr: File,
     report: File,
@@ -51,13 +53,21 @@ struct Connection {
     closed: [bool; 2],
 }
 
-/// What the poll found.
-struct Ready {
-    woken: bool,
-    arriving: bool,
-    control: bool,
-    stdout: bool,
-    stderr: bool,
+/// The process that runs cells now.
+struct HostLink {
+    control: UnixStream,
+    decoder: FrameDecoder,
+}
+
+/// What the poll watches.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Waker,
+    Listener,
+    Supervisor,
+    Host,
+    Stdout,
+    Stderr,
 }
 
 impl RelayLoop {
@@ -73,6 +83,7 @@ impl RelayLoop {
             output: CellOutput::new(Arc::clone(&shared), sink),
             shared,
             connection: None,
+            host: None,
         }
     }
 
@@ -82,20 +93,26 @@ impl RelayLoop {
             let Ok(ready) = self.wait(None, true) else {
                 return;
             };
-            if ready.woken {
+            let is = |source| ready.contains(&source);
+            if is(Source::Waker) {
                 return;
             }
-            if ready.stdout || ready.stderr {
-                self.read_output(ready.stdout, ready.stderr);
+            let (stdout, stderr) = (is(Source::Stdout), is(Source::Stderr));
+            if stdout || stderr {
+                self.read_output(stdout, stderr);
             }
-            if ready.control {
-                self.read_control();
+            if is(Source::Host) {
+                self.read_host();
             }
-            if ready.arriving {
+            if is(Source::Supervisor) {
+                // It says nothing after its greeting: this is its end.
+                self.disconnect();
+            }
+            if is(Source::Listener) {
                 self.accept();
             }
             self.tell_due();
-            if (ready.stdout || ready.stderr) && self.output.is_busy() {
+            if (stdout || stderr) && self.output.is_busy() {
                 // More will follow: let it gather, unless the cell ends meanwhile.
                 let _ = self.wait(Some(BUSY_PAUSE), false);
             }
@@ -103,17 +120,24 @@ impl RelayLoop {
     }
 
     /// Polls everything, or only what is not output.
-    fn wait(&self, limit: Option<Duration>, outputs: bool) -> Result<Ready, PxError> {
-        let mut fds = vec![
-            PollFd::new(self.woken.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
+    fn wait(&self, limit: Option<Duration>, outputs: bool) -> Result<Vec<Source>, PxError> {
+        let mut watched = vec![
+            (Source::Waker, self.woken.as_fd()),
+            (Source::Listener, self.listener.as_fd()),
         ];
+        if let Some(host) = &self.host {
+            watched.push((Source::Host, host.control.as_fd()));
+        }
         if let Some(connection) = &self.connection {
-            fds.push(PollFd::new(connection.control.as_fd(), PollFlags::POLLIN));
+            watched.push((Source::Supervisor, connection.supervisor.as_fd()));
             if outputs {
-                fds.extend(connection.outputs());
+                watched.extend(connection.outputs());
             }
         }
+        let mut fds: Vec<_> = watched
+            .iter()
+            .map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN))
+            .collect();
         let timeout = match limit.or_else(|| self.until_due()) {
             Some(limit) => PollTimeout::try_from(limit.max(BUSY_PAUSE)).unwrap_or(PollTimeout::MAX),
             None => PollTimeout::NONE,
@@ -122,16 +146,11 @@ impl RelayLoop {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(PxError::io("wait for the cell host", error)),
         }
-        let ready = |at: usize| fds.get(at).and_then(PollFd::any).unwrap_or(false);
-        let place = |pipe| self.connection.as_ref().and_then(|one| one.place(pipe));
-        let pipe = |pipe| place(pipe).is_some_and(ready);
-        Ok(Ready {
-            woken: ready(0),
-            arriving: ready(1),
-            control: ready(2),
-            stdout: pipe(0),
-            stderr: pipe(1),
-        })
+        let ready = watched
+            .iter()
+            .zip(&fds)
+            .filter(|(_, fd)| fd.any().unwrap_or(false));
+        Ok(ready.map(|((source, _), _)| *source).collect())
     }
 
     fn until_due(&self) -> Option<Duration> {
@@ -158,16 +177,61 @@ impl RelayLoop {
         }
     }
 
+    /// Takes the greeting of whoever connects; who says something else is not listened to.
     fn accept(&mut self) {
-        let Ok((control, _)) = self.listener.accept() else {
+        let Ok((mut control, _)) = self.listener.accept() else {
             return;
         };
-        if self.connection.is_some() {
-            self.disconnect();
+        let greeting = control
+            .set_read_timeout(Some(HELLO_LIMIT))
+            .map_err(|error| PxError::io("limit the wait for a cell host", error))
+            .and_then(|()| side_channel::receive(&mut control));
+        match greeting {
+            Ok(Some(CellHostMessage::Hello { pid })) => {
+                if self.connection.is_some() {
+                    self.disconnect();
+                }
+                if let Ok(connection) = Connection::take(control) {
+                    self.connection = Some(connection);
+                    self.shared.lock().connected = Some(pid);
+                }
+            }
+            Ok(Some(CellHostMessage::Host {
+                pid,
+                generation,
+                death,
+            })) => self.welcome(control, pid, generation, death),
+            _ => {}
         }
-        if let Ok((connection, pid)) = Connection::greet(control) {
-            self.connection = Some(connection);
-            self.shared.lock().connected = Some(pid);
+    }
+
+    /// Another process runs cells from now on, as a snapshot of the one before it or in its place.
+    fn welcome(
+        &mut self,
+        mut control: UnixStream,
+        pid: u32,
+        generation: u64,
+        death: Option<HostDeath>,
+    ) {
+        if death.is_some() {
+            self.settle();
+        }
+        let mut state = self.shared.lock();
+        state.host = Some(pid);
+        state.generation = generation;
+        state.snapshot = generation;
+        if let Some(death) = death {
+            state.running = false;
+            state.report.rolled_back |= death.in_cell;
+            // A cell that panicked leaves because it was told to.
+            if death.in_cell && !state.report.panicked {
+                state.report.death = Some(death.status);
+            }
+        }
+        drop(state);
+        if side_channel::send(&mut control, &RelayMessage::Welcome).is_ok() {
+            let decoder = FrameDecoder::default();
+            self.host = Some(HostLink { control, decoder });
         }
     }
 
@@ -220,54 +284,67 @@ impl RelayLoop {
         }
     }
 
-    fn read_control(&mut self) {
-        let Some(connection) = &mut self.connection else {
+    fn read_host(&mut self) {
+        let Some(host) = &mut self.host else {
             return;
         };
         let mut buffer = [0; 4096];
-        match connection.control.read(&mut buffer) {
-            Ok(count) if count > 0 => connection.decoder.push(&buffer[..count]),
+        match host.control.read(&mut buffer) {
+            Ok(count) if count > 0 => host.decoder.push(&buffer[..count]),
             Err(error) if error.kind() == ErrorKind::Interrupted => return,
-            _ => return self.disconnect(),
+            // Its snapshot will connect, or the supervisor will end.
+            _ => return self.host = None,
         }
-        while let Some(connection) = &mut self.connection {
-            let answer = match connection.decoder.next_frame::<CellHostMessage>() {
+        while let Some(host) = &mut self.host {
+            let answer = match host.decoder.next_frame::<CellHostMessage>() {
                 Ok(Some(frame)) => self.answer(frame.message),
                 Ok(None) => return,
                 Err(_) => None,
             };
             let sent = answer.and_then(|answer| {
-                let connection = self.connection.as_mut()?;
-                side_channel::send(&mut connection.control, &answer).ok()
+                let host = self.host.as_mut()?;
+                side_channel::send(&mut host.control, &answer).ok()
             });
             if sent.is_none() {
-                return self.disconnect();
+                return self.host = None;
             }
         }
     }
 
     fn answer(&mut self, message: CellHostMessage) -> Option<RelayMessage> {
         match message {
-            CellHostMessage::Hello { .. } => None,
-            CellHostMessage::Starting => Some(self.start_cell()),
+            CellHostMessage::Hello { .. } | CellHostMessage::Host { .. } => None,
+            CellHostMessage::Starting { unsaved } => Some(self.start_cell(unsaved)),
             CellHostMessage::LoadFailed { reason } => {
-                self.shared.lock().report.load_failure = Some(reason);
-                Some(self.finish_cell())
+                self.settle();
+                let mut state = self.shared.lock();
+                state.running = false;
+                state.report.load_failure = Some(reason);
+                state.report.rolled_back = true;
+                Some(RelayMessage::Abandon)
             }
-            CellHostMessage::Finished => Some(self.finish_cell()),
+            CellHostMessage::Finished { can_roll_back } => Some(self.finish_cell(can_roll_back)),
         }
     }
 
-    fn start_cell(&mut self) -> RelayMessage {
+    fn start_cell(&mut self, unsaved: Option<String>) -> RelayMessage {
         self.drain();
         self.output.begin();
         let mut state = self.shared.lock();
         if state.refused {
             state.report.skipped = true;
-            return RelayMessage::Skip;
+            state.report.rolled_back = true;
+            return RelayMessage::Abandon;
+        }
+        let forgotten = std::mem::take(&mut state.forget);
+        if !forgotten.is_empty() {
+            let line = |name: String| format!("{CHANGED_TYPE}{name}");
+            let lines = forgotten.into_iter().map(line).collect();
+            return RelayMessage::Forward { lines };
         }
         state.running = true;
         state.report.started = true;
+        state.report.unsaved = unsaved;
         // What the host runs of its own belongs to no cell.
         let cell = state.cell.filter(|_| state.active);
         drop(state);
@@ -277,7 +354,7 @@ impl RelayLoop {
         RelayMessage::Go
     }
 
-    fn finish_cell(&mut self) -> RelayMessage {
+    fn finish_cell(&mut self, can_roll_back: bool) -> RelayMessage {
         self.settle();
         let lines = self.output.take_lines();
         let panicked = lines
@@ -288,6 +365,10 @@ impl RelayLoop {
         state.running = false;
         state.report.panicked = panicked;
         state.report.returned_error = lines.iter().any(|line| line.ends_with("ERROR_OCCURRED"));
+        if panicked && can_roll_back {
+            return RelayMessage::RollBack;
+        }
+        state.generation += 1;
         RelayMessage::Forward { lines }
     }
 
@@ -318,6 +399,9 @@ impl RelayLoop {
             return;
         };
         let reports = std::mem::take(&mut connection.reports);
+        if reports.is_empty() {
+            return;
+        }
         let (panic, error) = parse_reports(&reports);
         let mut state = self.shared.lock();
         state.report.panic = panic;
@@ -327,8 +411,10 @@ impl RelayLoop {
     fn disconnect(&mut self) {
         self.settle();
         self.connection = None;
+        self.host = None;
         let mut state = self.shared.lock();
         state.connected = None;
+        state.host = None;
         state.running = false;
         state.report.died = true;
         drop(state);
@@ -337,27 +423,16 @@ impl RelayLoop {
 }
 
 impl Connection {
-    /// Takes the greeting of a new cell host.
-    fn greet(mut control: UnixStream) -> Result<(Connection, u32), PxError> {
-        control
-            .set_read_timeout(Some(HELLO_LIMIT))
-            .map_err(|error| PxError::io("limit the wait for a cell host", error))?;
-        let hello = side_channel::receive(&mut control)?;
-        let Some(CellHostMessage::Hello { pid }) = hello else {
-            return Err(PxError::OutOfStep {
-                expected: "hello",
-                got: format!("{hello:?}"),
-            });
-        };
-        let pipes = side_channel::receive_pipes(&control)?;
+    /// Takes the pipes of a new cell host.
+    fn take(supervisor: UnixStream) -> Result<Connection, PxError> {
+        let pipes = side_channel::receive_pipes(&supervisor)?;
         for pipe in &pipes {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
                 .map_err(|error| PxError::io("read a pipe without waiting", error))?;
         }
         let [stdout, stderr, report] = pipes.map(|pipe: OwnedFd| File::from(pipe));
-        let connection = Connection {
-            control,
-            decoder: FrameDecoder::default(),
+        Ok(Connection {
+            supervisor,
             stdout,
             stderr,
             report,
@@ -365,27 +440,18 @@ impl Connection {
             held_since: None,
             reports: Vec::new(),
             closed: [false; 2],
-        };
-        Ok((connection, pid))
+        })
     }
 
-    /// The pipes to poll, with no events asked of one that is closed.
-    fn outputs(&self) -> Vec<PollFd<'_>> {
-        let pipes = [(&self.stdout, 0), (&self.stderr, 1)];
-        let open = pipes.into_iter().filter(|(_, at)| !self.closed[*at]);
-        open.map(|(pipe, _)| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))
-            .collect()
-    }
-
-    /// Where in the polled list a pipe stands, after the three that are always there.
-    fn place(&self, pipe: usize) -> Option<usize> {
-        let before = self
-            .closed
-            .iter()
-            .take(pipe)
-            .filter(|closed| !**closed)
-            .count();
-        (!self.closed[pipe]).then_some(3 + before)
+    /// The pipes to poll; one that is closed would always be ready.
+    fn outputs(&self) -> impl Iterator<Item = (Source, BorrowedFd<'_>)> {
+        let pipes = [
+            (Source::Stdout, &self.stdout),
+            (Source::Stderr, &self.stderr),
+        ];
+        let open = pipes.into_iter().zip(self.closed);
+        open.filter(|(_, closed)| !closed)
+            .map(|((source, pipe), _)| (source, pipe.as_fd()))
     }
 }
 

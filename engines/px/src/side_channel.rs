@@ -1,8 +1,9 @@
 //! What cell host and relay say to each other, and how the cell host hands over its pipes.
 //!
-//! The cell host connects to the relay's Unix socket, says [`CellHostMessage::Hello`] with the read
-//! ends of three pipes, and asks before it runs a cell; the relay answers each message that wants an
-//! answer. The lines evcxr itself reads never pass here.
+//! The process evcxr started connects to the relay's Unix socket and says
+//! [`CellHostMessage::Hello`] with the read ends of three pipes. Each process that runs cells has a
+//! connection of its own, begins with [`CellHostMessage::Host`] and asks before it runs a cell; the
+//! relay answers each of its messages. The lines evcxr itself reads never pass here.
 
 use crate::PxError;
 use crate::frame::{self, Frame};
@@ -21,31 +22,61 @@ pub const SOCKET_ENV: &str = "BIREME_CELL_SOCKET";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum CellHostMessage {
-    /// Who connects; the pipes' read ends follow with one byte.
+    /// The process evcxr started connects; the pipes' read ends follow with one byte.
     Hello {
         /// The process.
         pid: u32,
     },
-    /// A compiled cell is there; wants [`RelayMessage::Go`] or [`RelayMessage::Skip`].
-    Starting,
-    /// The cell could not be loaded; wants [`RelayMessage::Forward`].
+    /// The process that runs cells from now on connects; wants [`RelayMessage::Welcome`].
+    Host {
+        /// The process.
+        pid: u32,
+        /// How many runs its memory has seen to their end.
+        generation: u64,
+        /// How the process before it ended, if it died.
+        death: Option<HostDeath>,
+    },
+    /// A compiled cell is there; wants [`RelayMessage::Go`], [`RelayMessage::Forward`] or
+    /// [`RelayMessage::Abandon`].
+    Starting {
+        /// Why no snapshot was taken since the last cell, if none was.
+        unsaved: Option<String>,
+    },
+    /// The cell could not be loaded; wants [`RelayMessage::Abandon`].
     LoadFailed {
         /// What the loader said.
         reason: String,
     },
-    /// The cell returned and its output is flushed; wants [`RelayMessage::Forward`].
-    Finished,
+    /// The cell returned and its output is flushed; wants [`RelayMessage::Forward`] or
+    /// [`RelayMessage::RollBack`].
+    Finished {
+        /// Whether a snapshot waits that knows all there was before the cell.
+        can_roll_back: bool,
+    },
+}
+
+/// How a process that ran cells died.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostDeath {
+    /// In the words of `std::process::ExitStatus`.
+    pub status: String,
+    /// Whether a cell was running.
+    pub in_cell: bool,
 }
 
 /// What the relay answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RelayMessage {
+    /// The relay knows of the process.
+    Welcome,
     /// Run the cell.
     Go,
-    /// Do not run the cell: it was interrupted while it was compiled.
-    Skip,
-    /// Lines of evcxr's own found in the output, to be passed on to it.
+    /// Make evcxr forget the evaluation.
+    Abandon,
+    /// The cell panicked: leave, so that the snapshot goes on.
+    RollBack,
+    /// Lines of evcxr's own, to be passed on to it.
     Forward {
         /// Without newlines.
         lines: Vec<String>,

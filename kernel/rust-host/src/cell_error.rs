@@ -7,7 +7,7 @@ use crate::rewrite::RewrittenCell;
 use crate::source_map::{Place, Position};
 use bireme_px::host_protocol::CellError;
 use bireme_px::relay::PanicReport;
-use evcxr::CompilationError;
+use evcxr::{CompilationError, Error};
 
 /// Compiler errors shown of one cell.
 const SHOWN_ERRORS: usize = 8;
@@ -106,6 +106,79 @@ pub fn with_lost(mut error: CellError, variables: &[String]) -> CellError {
     error.traceback.push(match variables {
         [] => format!("no variables were lost; {ITEMS}"),
         names => format!("variables lost: {}; {ITEMS}", names.join(", ")),
+    });
+    error
+}
+
+/// evcxr itself failed.
+pub fn broken() -> CellError {
+    let text = "the compiler front end failed; the Rust host restarts";
+    plain("HostError", text, Vec::new())
+}
+
+/// What evcxr says without a place in the cell.
+pub fn compiler_message(text: &str) -> CellError {
+    let mut lines = text.lines().map(str::to_string);
+    let mut first = lines.next().unwrap_or_default();
+    let mut details: Vec<String> = lines.collect();
+    if text.contains("--offline") || text.contains("no matching package") {
+        details.push(OFFLINE_HELP.to_string());
+    }
+    if first.contains("no parsable errors") {
+        let text = "the compiler ended without a reason; it may have been killed for memory";
+        details.insert(0, std::mem::replace(&mut first, text.to_string()));
+    }
+    plain("CompileError", first, details)
+}
+
+/// Everything a failed evaluation of our own code says, for the log.
+pub fn describe(error: &Error) -> String {
+    match error {
+        Error::CompilationErrors(errors) => {
+            let text = |error: &CompilationError| match error.rendered() {
+                // Cargo's own errors are not rendered.
+                rendered if rendered.trim().is_empty() => error.message(),
+                rendered => rendered,
+            };
+            let texts: Vec<String> = errors.iter().map(text).collect();
+            texts.join("\n")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Why the cell host ended, from evcxr's words for its exit status.
+pub fn host_ended(reason: &str) -> CellError {
+    let (_, status) = reason
+        .split_once("terminated with status: ")
+        .unwrap_or(("", reason));
+    ended(status)
+}
+
+/// How a cell ended its process, from the words of `std::process::ExitStatus`.
+pub fn ended(status: &str) -> CellError {
+    let status = status.trim().trim_end_matches(" (core dumped)");
+    match status.strip_prefix("exit status: ") {
+        Some(code) => {
+            let text = format!("the cell ended its process with exit status {code}");
+            plain("Exited", text, Vec::new())
+        }
+        None => {
+            let text = format!("the cell's process was killed by {status}");
+            plain("Crashed", text, Vec::new())
+        }
+    }
+}
+
+/// The same error, of a cell whose process died and whose snapshot went on: what that cost.
+pub fn with_snapshot(mut error: CellError, lost: &[String], unsaved: Option<&str>) -> CellError {
+    const KEPT: &str = "the variables of earlier cells are as they were";
+    let reason = unsaved.map_or(String::new(), |reason| {
+        format!(" (their cells could not be saved: {reason})")
+    });
+    error.traceback.push(match lost {
+        [] => KEPT.to_string(),
+        names => format!("variables lost: {}{reason}", names.join(", ")),
     });
     error
 }

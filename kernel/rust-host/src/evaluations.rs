@@ -36,7 +36,7 @@ struct State {
     /// Whether that has been answered already, because it was interrupted.
     answered: bool,
     interrupted: bool,
-    /// What it costs when the cell host is ended.
+    /// What it costs when the process of the cell is ended.
     variables: Vec<String>,
     /// Whether that was done.
     killed: bool,
@@ -91,8 +91,8 @@ impl Evaluations {
         }
     }
 
-    /// The variables of earlier cells, which go with the cell host when the running cell has to be
-    /// ended.
+    /// The variables of earlier cells that are in no snapshot, which go with the process when the
+    /// running cell has to be ended.
     pub fn set_variables(&self, variables: &[String]) {
         self.lock().variables = variables.to_vec();
     }
@@ -181,7 +181,9 @@ impl Evaluations {
         match self.relay.refuse() {
             Phase::Running => {
                 self.lock().killed = true;
-                kill(cell_host.as_deref());
+                if !self.relay.end_cell() {
+                    kill(cell_host.as_deref());
+                }
             }
             Phase::Compiling => {
                 let spared = [self.relay.cell_host(), background];
@@ -199,11 +201,11 @@ impl Evaluations {
         drop(state);
         if is_open {
             let done = match lost {
-                Some(lost) => {
+                Some(lost) if !lost.is_empty() => {
                     let error = cell_error::with_lost(interrupted_error(), &lost);
                     failed(id, error, lost)
                 }
-                None => failed(id, interrupted_error(), Vec::new()),
+                _ => failed(id, interrupted_error(), Vec::new()),
             };
             self.emitter.send(&done);
         }

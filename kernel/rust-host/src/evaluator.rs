@@ -12,13 +12,12 @@ use crate::error::RustHostError;
 use crate::evaluations::{Evaluations, interrupted_error};
 use crate::rewrite::{RewrittenCell, mentions, rewrite, uses};
 use crate::source_map::SourceMap;
+use crate::variable_record::VariableRecord;
 use bireme_px::host_protocol::{
     Bundle, CellError, CompletionItem, HostEvent, Outcome, OutputStream, Variable,
 };
 use bireme_px::relay::{CellReport, Relay};
-use evcxr::{
-    CommandContext, CompilationError, Error, EvalContext, EvalContextOutputs, EvalOutputs,
-};
+use evcxr::{CommandContext, Error, EvalContext, EvalContextOutputs, EvalOutputs};
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -31,6 +30,7 @@ const USE_CRATE: &str = "use bireme::prelude::*;";
 /// Asked once so that the first cell with a `let` does not pay for evcxr's first look at types.
 const WARM_UP: &str = "let warm = vec![1u8]; warm.le";
 
+const DIED_BETWEEN_CELLS: &str = "the process of the cells died between two cells";
 const NEW_DEPENDENCY: &str = "a new dependency compiles the types that were defined in cells anew";
 
 /// evcxr with what surrounds it.
@@ -44,6 +44,7 @@ pub struct Evaluator {
     loader: Arc<CrateLoader>,
     cell_directory: PathBuf,
     sources: SourceMap,
+    record: VariableRecord,
     crate_loaded: bool,
 }
 
@@ -95,7 +96,7 @@ impl Evaluator {
         context
             .execute(PRELUDE)
             .map_err(|error| RustHostError::Prelude {
-                reason: describe(&error),
+                reason: cell_error::describe(&error),
             })?;
         let Surroundings {
             relay,
@@ -114,6 +115,7 @@ impl Evaluator {
             loader,
             cell_directory,
             sources: SourceMap::default(),
+            record: VariableRecord::default(),
             crate_loaded: false,
         })
     }
@@ -178,17 +180,14 @@ impl Evaluator {
         let cell = rewrite(code);
         self.warn_of_lost_variables(id, &cell);
         self.sources.push(label, code, &cell);
-        let mut variables: Vec<String> = self.variables().into_iter().map(|one| one.name).collect();
-        self.evaluations.set_variables(&variables);
+        let mut lost = self.lost_between_cells(id);
+        let mut variables = self.names();
+        let at_risk = self.record.at_risk(&self.relay, &variables);
+        self.evaluations.set_variables(&at_risk);
         self.tell_compiling(id, &cell);
         let (mut result, mut report) = self.execute(&cell.code);
-        let mut lost = Vec::new();
         if was_dead(&result, &report) && !self.evaluations.is_interrupted() {
-            self.warn(
-                id,
-                "the process of the cells died between two cells",
-                &variables,
-            );
+            self.warn(id, DIED_BETWEEN_CELLS, &variables);
             lost.append(&mut variables);
             self.relay.begin(Some(id));
             (result, report) = self.execute(&cell.code);
@@ -196,23 +195,46 @@ impl Evaluator {
         let is_sound = result.is_some();
         let died = !is_sound || matches!(result, Some(Err(Error::SubprocessTerminated(_))));
         let mut outcome = match result {
-            None => Err(broken()),
+            None => Err(cell_error::broken()),
             Some(Ok(outputs)) => self.returned(id, outputs, &report),
             Some(Err(_)) if self.evaluations.is_interrupted() => Err(interrupted_error()),
-            Some(Err(Error::SubprocessTerminated(reason))) => Err(ended(&reason)),
+            Some(Err(_)) if report.rolled_back => Err(self.failure(&report)),
+            Some(Err(Error::SubprocessTerminated(reason))) => Err(cell_error::host_ended(&reason)),
             Some(Err(Error::CompilationErrors(errors))) => {
                 Err(cell_error::compile(label, code, &cell, &errors))
             }
-            Some(Err(error)) => Err(compiler_message(&error.to_string())),
+            Some(Err(error)) => Err(cell_error::compiler_message(&error.to_string())),
         };
         if died {
+            self.record.clear();
             outcome = outcome.map_err(|error| cell_error::with_lost(error, &variables));
             lost.append(&mut variables);
+        } else if report.death.is_some() {
+            let mut gone = self.record.lost(&self.relay, &variables);
+            let unsaved = report.unsaved.as_deref();
+            outcome = outcome.map_err(|error| cell_error::with_snapshot(error, &gone, unsaved));
+            lost.append(&mut gone);
+        }
+        if !report.rolled_back {
+            self.record.note(&self.relay, &self.names());
         }
         Attempt {
             is_sound,
             ..Attempt::new(outcome, lost)
         }
+    }
+
+    /// Variables that went with a process that died between two cells.
+    fn lost_between_cells(&mut self, id: u64) -> Vec<String> {
+        let lost = self.record.lost(&self.relay, &self.names());
+        if !lost.is_empty() {
+            self.warn(id, DIED_BETWEEN_CELLS, &lost);
+        }
+        lost
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.variables().into_iter().map(|one| one.name).collect()
     }
 
     /// Says that the cell is being compiled; that it runs, the relay says.
@@ -240,12 +262,6 @@ impl Evaluator {
         outputs: EvalOutputs,
         report: &CellReport,
     ) -> Result<(), CellError> {
-        if let Some(reason) = &report.load_failure {
-            return Err(cell_error::plain("HostError", reason.clone(), Vec::new()));
-        }
-        if report.skipped {
-            return Err(interrupted_error());
-        }
         if report.panicked {
             return Err(self.panic(report));
         }
@@ -261,6 +277,20 @@ impl Evaluator {
             self.emitter.send(&HostEvent::Result { id, bundle });
         }
         Ok(())
+    }
+
+    /// Why a cell was made undone.
+    fn failure(&self, report: &CellReport) -> CellError {
+        if let Some(reason) = &report.load_failure {
+            return cell_error::plain("HostError", reason.clone(), Vec::new());
+        }
+        if report.skipped {
+            return interrupted_error();
+        }
+        match &report.death {
+            Some(status) => cell_error::ended(status),
+            None => self.panic(report),
+        }
     }
 
     fn panic(&self, report: &CellReport) -> CellError {
@@ -302,7 +332,7 @@ impl Evaluator {
         let code = format!(":dep {}\n{USE_CRATE}", cell_crate.dependency());
         self.context
             .execute(&code)
-            .map_err(|error| describe(&error))?;
+            .map_err(|error| cell_error::describe(&error))?;
         self.crate_loaded = true;
         Ok(())
     }
@@ -433,59 +463,5 @@ fn start_error(reason: &str) -> RustHostError {
         reason: format!(
             "{reason}; Rust cells need rustc and cargo 1.95 or later on the PATH (see https://rustup.rs)"
         ),
-    }
-}
-
-fn broken() -> CellError {
-    let text = "the compiler front end failed; the Rust host restarts";
-    cell_error::plain("HostError", text, Vec::new())
-}
-
-/// What evcxr says without a place in the cell.
-fn compiler_message(text: &str) -> CellError {
-    let mut lines = text.lines().map(str::to_string);
-    let mut first = lines.next().unwrap_or_default();
-    let mut details: Vec<String> = lines.collect();
-    if text.contains("--offline") || text.contains("no matching package") {
-        details.push(cell_error::OFFLINE_HELP.to_string());
-    }
-    if first.contains("no parsable errors") {
-        let text = "the compiler ended without a reason; it may have been killed for memory";
-        details.insert(0, std::mem::replace(&mut first, text.to_string()));
-    }
-    cell_error::plain("CompileError", first, details)
-}
-
-/// Everything a failed evaluation of our own code says, for the log.
-fn describe(error: &Error) -> String {
-    match error {
-        Error::CompilationErrors(errors) => {
-            let text = |error: &CompilationError| match error.rendered() {
-                // Cargo's own errors are not rendered.
-                rendered if rendered.trim().is_empty() => error.message(),
-                rendered => rendered,
-            };
-            let texts: Vec<String> = errors.iter().map(text).collect();
-            texts.join("\n")
-        }
-        other => other.to_string(),
-    }
-}
-
-/// Why the cell host ended, from evcxr's words for its exit status.
-fn ended(reason: &str) -> CellError {
-    let (_, status) = reason
-        .split_once("terminated with status: ")
-        .unwrap_or(("", reason));
-    let status = status.trim().trim_end_matches(" (core dumped)");
-    match status.strip_prefix("exit status: ") {
-        Some(code) => {
-            let text = format!("the cell ended its process with exit status {code}");
-            cell_error::plain("Exited", text, Vec::new())
-        }
-        None => {
-            let text = format!("the cell's process was killed by {status}");
-            cell_error::plain("Crashed", text, Vec::new())
-        }
     }
 }

@@ -17,5 +17,6 @@ pub mod host;
 pub mod rewrite;
 pub mod session_directory;
 pub mod source_map;
+mod variable_record;
 
 pub use error::RustHostError;

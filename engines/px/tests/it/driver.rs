@@ -1,7 +1,7 @@
 //! Plays evcxr: compiles cells with rustc and sends them to a real cell host.
 
 use bireme_px::host_protocol::HostEvent;
-use bireme_px::relay::Relay;
+use bireme_px::relay::{CellReport, Relay};
 use bireme_px::side_channel::SOCKET_ENV;
 use std::io::{BufRead, BufReader, Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 /// What every cell is compiled with; it belongs to the Rust host.
 const PRELUDE: &str = include_str!("../../../../kernel/rust-host/prelude/cell.rs");
+/// The last line of an answer.
+pub(crate) const COMPLETE: &str = "EVCXR_EXECUTION_COMPLETE";
+/// Stands for the line that makes evcxr give an evaluation up.
+pub(crate) const ABANDONED: &str = "(abandoned)";
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// An event with its body.
@@ -57,13 +61,23 @@ impl Driver {
         }
     }
 
+    /// The process evcxr would know.
+    pub(crate) fn supervisor(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends that process, as evcxr does when it restarts it.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
     /// Another cell host in the place of one that died.
     pub(crate) fn restart(&mut self) {
         self.child.wait().unwrap();
         (self.child, self.answers) = spawn(self.relay.socket());
     }
 
-    /// Compiles the body of a cell.
+    /// Compiles the body of a cell. The number `store` persists between cells.
     pub(crate) fn compile(&mut self, body: &str) -> PathBuf {
         self.compiled += 1;
         let source = self
@@ -73,8 +87,10 @@ impl Driver {
         let library = source.with_extension("so");
         let code = format!(
             "#![allow(unused, unreachable_code)]\n{PRELUDE}\n#[unsafe(no_mangle)]\npub extern \"C\" fn \
-             run_user_code(store: *mut u8) -> *mut u8 {{\nif std::panic::catch_unwind(|| {{\n{body}\n}}).is_err() {{ \
-             println!(\"EVCXR_PANIC_NOTIFICATION\"); }}\nstore }}\n"
+             run_user_code(store: *mut u8) -> *mut u8 {{\nlet mut store = store as usize;\n\
+             let cell = std::panic::AssertUnwindSafe(|| {{\n{body}\n}});\n\
+             if std::panic::catch_unwind(cell).is_err() {{ \
+             println!(\"EVCXR_PANIC_NOTIFICATION\"); }}\nstore as *mut u8 }}\n"
         );
         std::fs::write(&source, code).unwrap();
         let output = Command::new("rustc")
@@ -102,16 +118,35 @@ impl Driver {
         writeln!(stdin, "LOAD_AND_RUN {} run_user_code", library.display()).unwrap();
     }
 
-    /// The lines evcxr reads, up to the completion or the end.
+    /// The lines evcxr reads, up to the completion, the line that is no text, or the end.
     pub(crate) fn answer(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
-        for line in self.answers.by_ref().lines() {
-            lines.push(line.unwrap());
-            if lines.last().unwrap() == "EVCXR_EXECUTION_COMPLETE" {
+        for line in self.answers.by_ref().split(b'\n') {
+            let line = line.unwrap();
+            lines.push(String::from_utf8(line).unwrap_or_else(|_| ABANDONED.to_string()));
+            if [COMPLETE, ABANDONED].contains(&lines.last().unwrap().as_str()) {
                 break;
             }
         }
         lines
+    }
+
+    /// Runs a cell that fails; gives what the relay says of it.
+    pub(crate) fn fail(&mut self, id: u64, library: &Path) -> CellReport {
+        self.relay.begin(Some(id));
+        self.run(library);
+        assert_eq!(self.answer(), [ABANDONED]);
+        let report = self.relay.end(false);
+        assert!(report.rolled_back, "{report:?}");
+        report
+    }
+
+    /// Compiles and runs a cell to its end; gives what it printed.
+    pub(crate) fn print(&mut self, body: &str) -> String {
+        let library = self.compile(body);
+        let told = self.evaluate(99, &library);
+        let text = |told: &Told| String::from_utf8_lossy(&told.body).into_owned();
+        told.iter().map(text).collect()
     }
 
     /// Runs a cell to its end; gives what was told meanwhile.
@@ -119,7 +154,7 @@ impl Driver {
         self.heard.told.lock().unwrap().clear();
         self.relay.begin(Some(id));
         self.run(library);
-        assert_eq!(self.answer(), ["EVCXR_EXECUTION_COMPLETE"]);
+        assert_eq!(self.answer(), [COMPLETE]);
         self.relay.end(false);
         self.told()
     }

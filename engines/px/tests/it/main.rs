@@ -2,10 +2,11 @@
 #![cfg(test)]
 
 mod driver;
+mod snapshots;
 
 use bireme_px::host_protocol::{HostEvent, OutputStream};
 use bireme_px::relay::Phase;
-use driver::{Driver, Told};
+use driver::{ABANDONED, Driver, Told};
 use std::time::{Duration, Instant};
 
 /// Everything a stream got, in order.
@@ -90,15 +91,8 @@ fn a_panic_is_told_apart_from_output() {
     let mut driver = Driver::start();
     let library =
         driver.compile("println!(\"before\"); let nothing: Option<u8> = None; nothing.unwrap();");
-    driver.relay.begin(Some(1));
-    driver.run(&library);
-    let lines = driver.answer();
-    assert_eq!(
-        lines,
-        ["EVCXR_PANIC_NOTIFICATION", "EVCXR_EXECUTION_COMPLETE"]
-    );
-    let report = driver.relay.end(false);
-    assert!(report.panicked);
+    let report = driver.fail(1, &library);
+    assert!(report.panicked && report.death.is_none());
     let panic = report.panic.unwrap();
     assert!(panic.message.contains("`None` value"), "{panic:?}");
     assert!(panic.line > 0 && panic.file.ends_with(".rs"), "{panic:?}");
@@ -136,11 +130,7 @@ fn a_cell_that_was_interrupted_while_it_was_compiled_does_not_run() {
     driver.relay.begin(Some(1));
     assert_eq!(driver.relay.refuse(), Phase::Compiling);
     driver.run(&library);
-    let lines = driver.answer();
-    assert_eq!(
-        lines,
-        ["EVCXR_PANIC_NOTIFICATION", "EVCXR_EXECUTION_COMPLETE"]
-    );
+    assert_eq!(driver.answer(), [ABANDONED]);
     assert!(driver.relay.end(false).skipped);
     assert!(texts(&driver.told()).is_empty());
 }
@@ -149,18 +139,23 @@ fn a_cell_that_was_interrupted_while_it_was_compiled_does_not_run() {
 fn what_a_dying_cell_printed_is_still_told() {
     let mut driver = Driver::start();
     let library = driver.compile("println!(\"last words\"); std::process::abort();");
-    driver.relay.begin(Some(1));
-    driver.run(&library);
-    assert!(driver.answer().is_empty());
-    assert!(driver.relay.end(true).died);
+    let report = driver.fail(1, &library);
+    assert_eq!(report.death.unwrap(), "signal: 6 (SIGABRT)");
     assert_eq!(
         written(&driver.told(), OutputStream::Stdout),
         b"last words\n"
     );
+}
+
+#[test]
+fn another_cell_host_takes_the_place_of_one_that_died_whole() {
+    let mut driver = Driver::start();
+    assert_eq!(driver.print("println!(\"one\");"), "one\n");
+    driver.kill();
+    driver.relay.begin(Some(1));
+    assert!(driver.relay.end(true).died);
     driver.restart();
-    let library = driver.compile("println!(\"again\");");
-    let told = driver.evaluate(2, &library);
-    assert_eq!(written(&told, OutputStream::Stdout), b"again\n");
+    assert_eq!(driver.print("println!(\"again\");"), "again\n");
 }
 
 #[test]
@@ -197,11 +192,7 @@ fn a_library_that_cannot_be_loaded_is_told() {
     let mut driver = Driver::start();
     driver.relay.begin(Some(1));
     driver.run(std::path::Path::new("/nowhere/libcode_1.so"));
-    let lines = driver.answer();
-    assert_eq!(
-        lines,
-        ["EVCXR_PANIC_NOTIFICATION", "EVCXR_EXECUTION_COMPLETE"]
-    );
+    assert_eq!(driver.answer(), [ABANDONED]);
     let reason = driver.relay.end(false).load_failure.unwrap();
     assert!(reason.contains("/nowhere/libcode_1.so"), "{reason}");
 }

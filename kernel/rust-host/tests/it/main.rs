@@ -227,9 +227,10 @@ fn the_prompt_always_comes_back() {
     let mut host = Host::start(home.path());
     assert_eq!(host.works("let kept = 7; fn one() -> i32 { 1 }"), "");
     a_compile_is_interrupted(&mut host);
-    a_segfault_and_an_exit_are_told(&mut host);
-    assert_eq!(host.works("let lost = 1;"), "");
+    a_cell_that_dies_costs_no_variable(&mut host);
+    a_panic_undoes_its_cell(&mut host);
     a_loop_is_interrupted(&mut host);
+    threads_are_named_when_they_cost_variables(&mut host);
     waiting_cells_are_interrupted_too(&mut host);
 }
 
@@ -269,20 +270,42 @@ fn a_compile_is_interrupted(host: &mut Host) {
     );
 }
 
-fn a_segfault_and_an_exit_are_told(host: &mut Host) {
-    let cell = host
-        .eval("println!(\"last words\"); unsafe { std::ptr::null_mut::<u8>().write_volatile(1) }");
+fn a_cell_that_dies_costs_no_variable(host: &mut Host) {
+    let cell = host.eval(
+        "let kept = 8; println!(\"last words\"); unsafe { std::ptr::null_mut::<u8>().write_volatile(1) }",
+    );
     assert_eq!(cell.text(OutputStream::Stdout), "last words\n");
-    assert_eq!(cell.lost_variables, ["kept"]);
+    assert!(cell.lost_variables.is_empty(), "{cell:?}");
     let error = cell.error();
     assert_eq!(error.ename, "Crashed");
     assert!(error.evalue.contains("SIG"), "{error:?}");
-    assert_eq!(host.works("one()"), "1", "items are still there");
-    let cell = host.eval("std::process::exit(3)");
+    assert!(
+        error.traceback.join("\n").contains("are as they were"),
+        "{error:?}"
+    );
+    assert_eq!(
+        host.works("kept + one()"),
+        "8",
+        "variables and items are still there"
+    );
+    let cell = host.eval("drop(kept); std::process::exit(3)");
     assert!(cell.lost_variables.is_empty(), "{cell:?}");
     let error = cell.error();
     assert_eq!(error.ename, "Exited");
     assert!(error.evalue.contains("exit status 3"), "{error:?}");
+    assert_eq!(host.works("kept"), "7");
+}
+
+fn a_panic_undoes_its_cell(host: &mut Host) {
+    assert_eq!(host.works("let mut list = vec![1, 2];"), "");
+    let cell = host.eval("list.push(3); let moved = list; let fresh = 1; panic!(\"no\");");
+    assert_eq!(cell.error().evalue, "no");
+    assert_eq!(host.works("list.len()"), "2");
+    let error = host.fails("fresh");
+    assert!(
+        error.evalue.contains("cannot find value `fresh`"),
+        "{error:?}"
+    );
 }
 
 fn a_loop_is_interrupted(host: &mut Host) {
@@ -292,9 +315,29 @@ fn a_loop_is_interrupted(host: &mut Host) {
     host.interrupt();
     let cell = host.rest_of(id);
     assert!(asked.elapsed() < PROMPT_LIMIT, "{:?}", asked.elapsed());
-    assert_eq!(cell.lost_variables, ["lost"]);
+    assert!(cell.lost_variables.is_empty(), "{cell:?}");
     assert_eq!(cell.error().ename, "Cancelled");
-    assert_eq!(host.works("one() + 1"), "2");
+    assert_eq!(host.works("kept + one()"), "8");
+}
+
+fn threads_are_named_when_they_cost_variables(host: &mut Host) {
+    let threaded = "std::thread::spawn(|| loop { std::thread::park() }); let unsaved = 2;";
+    assert_eq!(host.works(threaded), "");
+    assert_eq!(host.works("unsaved + kept"), "9");
+    let cell = host.eval("std::process::abort()");
+    assert_eq!(cell.lost_variables, ["unsaved"]);
+    let text = cell.error().traceback.join("\n");
+    assert!(
+        text.contains("variables lost: unsaved") && text.contains("threads are running"),
+        "{text}"
+    );
+    let error = host.fails("unsaved");
+    assert!(
+        error.evalue.contains("cannot find value `unsaved`"),
+        "{error:?}"
+    );
+    assert_eq!(host.works("kept"), "7");
+    assert_eq!(host.works("list.len()"), "2");
 }
 
 fn waiting_cells_are_interrupted_too(host: &mut Host) {
