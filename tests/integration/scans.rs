@@ -85,10 +85,7 @@ fn gzipped_csv_files_are_tables() {
         let status = Command::new("gzip").arg(&path).status();
         assert!(status.unwrap().success());
     }
-    // How they are compressed is lost on the way to another engine: one reads them.
-    assert_eq!(cluster.sql(&summary_of("gz/*.csv.gz")), ALL);
-    assert_eq!(cluster.sql(&summary_of("gz/part-1.csv.gz")), SECOND);
-    assert_eq!(cluster.sql(&summary_of("gz/")), ALL);
+    assert_read(&cluster, "gz", "csv.gz");
 }
 
 #[test]
@@ -124,9 +121,7 @@ fn parquet_files_are_tables() {
 fn arrow_ipc_streams_are_tables() {
     let cluster = TestCluster::start_with(2, DISTRIBUTED);
     print_all(&cluster, "arrow");
-    // On how many engines such files are read is left open.
-    assert_eq!(cluster.sql(&summary_of("arrow/*.arrow")), ALL);
-    assert_eq!(cluster.sql(&summary_of("arrow/part-1.arrow")), SECOND);
+    assert_read(&cluster, "arrow", "arrow");
 }
 
 #[test]

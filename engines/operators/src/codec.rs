@@ -2,6 +2,8 @@
 
 use crate::collective_exec::CollectiveExec;
 use crate::error::OperatorsError;
+use crate::file_leaf::file_scan;
+use crate::framed_scan_exec::{FramedScanExec, Framing};
 use crate::rank_zero_exec::RankZeroExec;
 use crate::routing::Routing;
 use bireme_collectives::OperationId;
@@ -25,7 +27,7 @@ pub struct CollectiveCodec;
 
 #[derive(Clone, PartialEq, Message)]
 struct NodeProto {
-    #[prost(oneof = "Node", tags = "1, 2")]
+    #[prost(oneof = "Node", tags = "1, 2, 3")]
     node: Option<Node>,
 }
 
@@ -35,10 +37,20 @@ enum Node {
     Collective(CollectiveProto),
     #[prost(message, tag = "2")]
     RankZero(RankZeroProto),
+    #[prost(message, tag = "3")]
+    FramedScan(FramedScanProto),
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct RankZeroProto {}
+
+#[derive(Clone, PartialEq, Message)]
+struct FramedScanProto {
+    #[prost(string, tag = "1")]
+    compression: String,
+    #[prost(bool, tag = "2")]
+    is_stream: bool,
+}
 
 #[derive(Clone, PartialEq, Message)]
 struct CollectiveProto {
@@ -94,6 +106,15 @@ impl PhysicalExtensionCodec for CollectiveCodec {
                 let decoding = PhysicalPlanDecodeContext::new(context, &codec);
                 decode_collective(&proto, input, &decoding, converter)
             }
+            Some(Node::FramedScan(proto)) => {
+                let scan = file_scan(input)
+                    .ok_or_else(|| failed("decode", "a scan", "what it frames reads no files"))?;
+                let framing = Framing {
+                    compression: proto.compression,
+                    is_stream: proto.is_stream,
+                };
+                framing.restore(scan)
+            }
             None => Err(failed("decode", "a node", "it is of no known kind")),
         }
     }
@@ -106,6 +127,15 @@ impl PhysicalExtensionCodec for CollectiveCodec {
     ) -> Result<()> {
         let proto = if node.is::<RankZeroExec>() {
             Node::RankZero(RankZeroProto {})
+        } else if let Some(framed) = node.downcast_ref::<FramedScanExec>() {
+            let Framing {
+                compression,
+                is_stream,
+            } = framed.framing().clone();
+            Node::FramedScan(FramedScanProto {
+                compression,
+                is_stream,
+            })
         } else if let Some(collective) = node.downcast_ref::<CollectiveExec>() {
             Node::Collective(encode_collective(collective, converter)?)
         } else {

@@ -3,6 +3,7 @@
 //! files on 3 tasks.
 
 use crate::file_split;
+use crate::framed_scan_exec::FramedScanExec;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
@@ -37,14 +38,6 @@ pub(crate) fn pad(
     let Some(scan) = file_scan(leaf) else {
         return Err(format!("{} reads no files", leaf.name()));
     };
-    // As bytes of a plan it becomes a scan of Arrow files, which end in another way.
-    if scan.file_source().file_type() == "arrow_stream" {
-        return Err("a scan of Arrow streams does not travel to other engines".to_string());
-    }
-    // How files are compressed is not said in the bytes of a plan either.
-    if scan.file_compression_type.is_compressed() {
-        return Err("a scan of compressed text files does not travel to other engines".to_string());
-    }
     if scan.output_partitioning.is_some() {
         return Err("a scan that declares how its files are partitioned".to_string());
     }
@@ -89,7 +82,7 @@ fn parts(scan: &FileScanConfig, tasks: usize) -> Vec<Arc<dyn ExecutionPlan>> {
         .map(|groups| {
             let mut part = scan.clone();
             part.file_groups = groups;
-            DataSourceExec::from_data_source(part) as Arc<dyn ExecutionPlan>
+            FramedScanExec::around(DataSourceExec::from_data_source(part))
         })
         .collect()
 }

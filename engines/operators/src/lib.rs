@@ -10,6 +10,7 @@ mod error;
 mod feed;
 mod file_leaf;
 mod file_split;
+mod framed_scan_exec;
 mod head_exec;
 mod join_placement;
 mod pass_through;
