@@ -282,15 +282,16 @@ impl Query {
         }
     }
 
-    /// A broken stream says little, nor does a head that was started anew and knows no query: the
-    /// controller knows which engine ended and how.
+    /// A broken stream says little, as does a head that was started anew and knows no query, or one
+    /// that only misses another engine: the controller knows which engine ended and how.
     async fn root_cause(&self, fault: Fault) -> Fault {
         if let Some((verdict, _)) = &self.verdict {
             return verdict.clone();
         }
         if !matches!(
             fault.code,
-            ErrorCode::Unavailable
+            ErrorCode::EngineLost
+                | ErrorCode::Unavailable
                 | ErrorCode::Internal
                 | ErrorCode::Cancelled
                 | ErrorCode::NotFound

@@ -20,6 +20,7 @@ pub mod host_protocol;
 mod lineage;
 pub mod relay;
 mod relay_loop;
+mod reports;
 pub mod side_channel;
 pub mod user_output;
 
