@@ -1,4 +1,4 @@
-//! Values in SQL: `$name` and `{{expression}}` become bound values, `{{!expression}}` a fragment of
+//! Values in SQL: `$name` and `{{expression}}`, a parameter or any Rust, become bound values, `{{!expression}}` a fragment of
 //! text. Values never become SQL text, so no value can change what a statement means.
 //!
 //! Strings, quoted names and comments are left alone, but for fragments inside strings, whose
@@ -68,12 +68,32 @@ impl BoundSql {
     }
 }
 
-/// Binds the values of a text. Positions in a fault are positions in that text.
-pub(crate) fn bind(typed: &str, parameters: &[(String, Value)]) -> Result<BoundSql, Fault> {
+/// What is known of names and expressions.
+pub(crate) struct Known<'a> {
+    /// The notebook's parameters.
+    pub parameters: &'a [(String, Value)],
+    /// Rust expressions that were evaluated.
+    pub expressions: &'a [(String, Value)],
+    /// Whether Rust has a variable or item of this name.
+    pub is_rust: &'a (dyn Fn(&str) -> bool + Sync),
+}
+
+/// A Rust expression whose value is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wanted {
+    pub expression: String,
+    /// Where it stands in the text.
+    pub position: Position,
+}
+
+/// Binds the values of a text. Expressions that were not evaluated yet are given back, and bound to
+/// nothing meanwhile. Positions in a fault are positions in that text.
+pub(crate) fn bind(typed: &str, known: &Known<'_>) -> Result<(BoundSql, Vec<Wanted>), Fault> {
     let mut binder = Binder {
         typed,
-        parameters,
+        known,
         bound: BoundSql::default(),
+        wanted: Vec::new(),
     };
     for part in scan(typed) {
         match part {
@@ -96,13 +116,14 @@ pub(crate) fn bind(typed: &str, parameters: &[(String, Value)]) -> Result<BoundS
             }
         }
     }
-    Ok(binder.bound)
+    Ok((binder.bound, binder.wanted))
 }
 
 struct Binder<'a> {
     typed: &'a str,
-    parameters: &'a [(String, Value)],
+    known: &'a Known<'a>,
     bound: BoundSql,
+    wanted: Vec<Wanted>,
 }
 
 impl Binder<'_> {
@@ -143,7 +164,7 @@ impl Binder<'_> {
         let expression = inner.trim();
         let length = text.chars().count();
         let value = self.evaluate(expression, offset, length)?;
-        let name = match names_parameter(expression) {
+        let name = match self.is_parameter(expression) {
             true => expression.to_string(),
             false => self.free_name(),
         };
@@ -163,7 +184,11 @@ impl Binder<'_> {
         let mut number = self.bound.values.len() + 1;
         loop {
             let name = format!("value_{number}");
-            let is_parameter = self.parameters.iter().any(|(known, _)| *known == name);
+            let is_parameter = self
+                .known
+                .parameters
+                .iter()
+                .any(|(known, _)| *known == name);
             let is_bound = self.bound.values.iter().any(|bound| bound.name == name);
             if !is_parameter && !is_bound {
                 return name;
@@ -186,7 +211,12 @@ impl Binder<'_> {
             if let Some(expression) = inner.trim_start().strip_prefix('!') {
                 let fragment = self.fragment(expression, place + 2, inner)?;
                 self.insert(place, &fragment.replace('\'', "''"));
-            } else if self.parameters.iter().any(|(name, _)| name == inner.trim()) {
+            } else if self
+                .known
+                .parameters
+                .iter()
+                .any(|(name, _)| name == inner.trim())
+            {
                 let name = inner.trim();
                 let message = format!("{{{{{name}}}}} stands in quotes, where no value is bound");
                 let hint = format!(
@@ -203,7 +233,7 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn fragment(&self, expression: &str, offset: usize, inner: &str) -> Result<String, Fault> {
+    fn fragment(&mut self, expression: &str, offset: usize, inner: &str) -> Result<String, Fault> {
         let value = self.evaluate(expression.trim(), offset, inner.chars().count())?;
         Ok(match value {
             Value::String(text) => text,
@@ -211,34 +241,61 @@ impl Binder<'_> {
         })
     }
 
-    fn evaluate(&self, expression: &str, offset: usize, length: usize) -> Result<Value, Fault> {
-        if names_parameter(expression) {
+    fn evaluate(&mut self, expression: &str, offset: usize, length: usize) -> Result<Value, Fault> {
+        if expression.is_empty() {
+            let fault = self.fault("the braces are empty".to_string(), offset, length);
+            return Err(fault.with_hint("between braces stands a parameter or a Rust expression"));
+        }
+        if names_value(expression) && !(self.known.is_rust)(expression)
+            || self.is_parameter(expression)
+        {
             return self.parameter(expression, offset, length);
         }
         let starts_literal = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '\'' | '"');
         if is_keyword(expression) || expression.starts_with(starts_literal) {
-            let read =
-                read_value(expression).map_err(|reason| self.fault(reason, offset, length))?;
-            let is_literal = !read.is_string() || expression.starts_with(['\'', '"']);
-            if is_literal {
+            let is_literal = |read: &Value| !read.is_string() || is_quoted(expression);
+            if let Ok(read) = read_value(expression)
+                && is_literal(&read)
+            {
                 return Ok(read);
             }
         }
-        let message = match expression.is_empty() {
-            true => "the braces are empty".to_string(),
-            false => format!("{expression:?} is neither a parameter nor a literal"),
-        };
-        let hint = "between braces stand parameters, numbers and quoted text; Rust expressions are \
-                    not built yet: set a parameter with %param name = value";
-        Err(self.fault(message, offset, length).with_hint(hint))
+        Ok(self.rust(expression, offset, length))
+    }
+
+    /// The value of a Rust expression; nothing as long as it is only wanted.
+    fn rust(&mut self, expression: &str, offset: usize, length: usize) -> Value {
+        let mut evaluated = self.known.expressions.iter();
+        if let Some((_, value)) = evaluated.find(|(known, _)| known == expression) {
+            return value.clone();
+        }
+        self.wanted.push(Wanted {
+            expression: expression.to_string(),
+            position: text::position(self.typed, offset, length),
+        });
+        Value::Null
+    }
+
+    fn is_parameter(&self, expression: &str) -> bool {
+        let mut parameters = self.known.parameters.iter();
+        !is_keyword(expression) && parameters.any(|(name, _)| name == expression)
     }
 
     fn parameter(&self, name: &str, offset: usize, length: usize) -> Result<Value, Fault> {
-        if let Some((_, value)) = self.parameters.iter().find(|(known, _)| known == name) {
+        if let Some((_, value)) = self
+            .known
+            .parameters
+            .iter()
+            .find(|(known, _)| known == name)
+        {
             return Ok(value.clone());
         }
         let fault = self.fault(format!("there is no parameter {name:?}"), offset, length);
-        let known = self.parameters.iter().map(|(known, _)| known.as_str());
+        let known = self
+            .known
+            .parameters
+            .iter()
+            .map(|(known, _)| known.as_str());
         Err(match nearest(name, known) {
             Some(known) => fault.with_hint(format!("did you mean ${known}?")),
             None => fault.with_hint(format!("set it with %param {name} = value")),
@@ -266,8 +323,17 @@ impl Binder<'_> {
     }
 }
 
-/// Whether an expression between braces is the name of a parameter.
-fn names_parameter(expression: &str) -> bool {
+/// Whether an expression is text in quotes and nothing else.
+fn is_quoted(expression: &str) -> bool {
+    let inner = |quote: char| expression.strip_prefix(quote)?.strip_suffix(quote);
+    let quotes = ['\'', '"'].into_iter();
+    quotes
+        .filter_map(|quote| Some((quote, inner(quote)?)))
+        .any(|(quote, inner)| !inner.contains(quote))
+}
+
+/// Whether an expression between braces is a name, of a parameter or in Rust.
+fn names_value(expression: &str) -> bool {
     is_name(expression) && !expression.starts_with('"') && !is_keyword(expression)
 }
 

@@ -80,6 +80,9 @@ pub trait Host: Send + Sync {
     /// Whether Rust has a variable or item of this name.
     fn is_rust_name(&self, name: &str) -> bool;
 
+    /// The value of a Rust expression: a JSON scalar. Nothing is shown.
+    async fn rust_value(&self, expression: &str) -> Result<Value, Fault>;
+
     /// Runs text as a cell of its own: Rust or magics. [`Body::padded`] keeps its positions.
     async fn evaluate(&self, body: &Body) -> Result<(), Fault>;
 

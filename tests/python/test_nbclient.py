@@ -42,6 +42,28 @@ def test_sql_cells_give_tables_and_views_last(bireme_kernel):
     assert [cell.execution_count for cell in cells] == [1, 2, 3]
 
 
+def test_rust_values_are_bound_in_sql(bireme_kernel):
+    cells = run(
+        [
+            "let counts = vec![3_u64, 4]; let name = String::from(\"it's \\\"x\\\"\\n\"); let none: Option<f32> = None;",
+            "%%sql\nSELECT {{ counts.iter().sum::<u64>() * 2 }} AS twice, {{name}} AS name, {{none}} IS NULL AS nothing",
+            "counts.len()",
+        ],
+        bireme_kernel,
+    )
+    shown = plain(cells[1])
+    assert "14" in shown and "it's \"x\"" in shown and "true" in shown, shown
+    assert plain(cells[2]) == "2"
+
+
+def test_what_sql_cannot_hold_fails_at_the_expression(bireme_kernel):
+    cells = ["let list = vec![1];", "%%sql\nSELECT {{list}} AS list"]
+    with pytest.raises(CellExecutionError) as raised:
+        run(cells, bireme_kernel)
+    assert "a value of type `Vec<i32>` cannot be bound in SQL" in raised.value.traceback, raised.value.traceback
+    assert "^" in raised.value.traceback
+
+
 def test_a_failing_cell_stops_the_notebook(bireme_kernel):
     cells = ["%%sql\nSELECT 1 AS one", "%%sql\nSELECT * FROM nowhere", "%%sql\nSELECT 2 AS two"]
     with pytest.raises(CellExecutionError) as raised:

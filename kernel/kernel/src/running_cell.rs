@@ -139,6 +139,7 @@ impl RunningCell {
             label: format!("cell [{}]", self.context.execution_count()),
             context: &self.context,
             settings: &settings,
+            is_quiet: false,
         };
         self.is_in_rust.store(true, Ordering::Release);
         let outcome = self.state.rust.evaluate(&code).await;
@@ -258,6 +259,15 @@ impl Host for RunningCell {
 
     fn is_rust_name(&self, name: &str) -> bool {
         self.state.rust.has_name(name)
+    }
+
+    async fn rust_value(&self, expression: &str) -> Result<Value, Fault> {
+        let settings = self.state.settings.current();
+        self.is_in_rust.store(true, Ordering::Release);
+        let value = self.state.rust.value(expression, &self.context, &settings);
+        let value = value.await;
+        self.is_in_rust.store(false, Ordering::Release);
+        value
     }
 
     async fn evaluate(&self, body: &Body) -> Result<(), Fault> {

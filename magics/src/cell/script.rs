@@ -7,7 +7,7 @@ use bireme_client::{QuerySummary, Rows, RunOptions, Statement, StatementKind};
 use bireme_protocol::proto::{DefineReply, EntryKind, StatementMode};
 use bireme_protocol::{ErrorCode, Fault, Position};
 
-use crate::binding::{BoundSql, bind};
+use crate::binding::{BoundSql, Known, Wanted, bind};
 use crate::display::plan;
 use crate::display::table::{self, Facts, short_type};
 use crate::display::units::{count, counted, milliseconds};
@@ -36,10 +36,37 @@ pub(crate) struct Showing {
     pub is_result: bool,
 }
 
+/// The SQL with its values bound. A place in a fault is one in the text.
+async fn bound(host: &dyn Host, typed: &str) -> Result<BoundSql, Fault> {
+    let parameters = host.parameters();
+    let is_rust = |name: &str| host.is_rust_name(name);
+    let mut expressions = Vec::new();
+    loop {
+        let known = Known {
+            parameters: &parameters,
+            expressions: &expressions,
+            is_rust: &is_rust,
+        };
+        let (bound, wanted) = bind(typed, &known)?;
+        // Once all are evaluated none is wanted.
+        let Some(Wanted {
+            expression,
+            position,
+        }) = wanted.into_iter().next()
+        else {
+            return Ok(bound);
+        };
+        let value = host.rust_value(&expression).await;
+        let value = value.map_err(|fault| fault.at(position))?;
+        expressions.push((expression, value));
+    }
+}
+
 impl<'h> Script<'h> {
-    /// Binds the values of a cell's SQL.
-    pub(crate) fn new(host: &'h dyn Host, body: &'h Body) -> Result<Self, Fault> {
-        let bound = bind(&body.text, &host.parameters()).map_err(|fault| to_cell(fault, body))?;
+    /// Binds the values of a cell's SQL; Rust expressions among them are evaluated first.
+    pub(crate) async fn new(host: &'h dyn Host, body: &'h Body) -> Result<Self, Fault> {
+        let bound = bound(host, &body.text).await;
+        let bound = bound.map_err(|fault| to_cell(fault, body))?;
         Ok(Self {
             host,
             body,

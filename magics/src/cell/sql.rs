@@ -21,8 +21,9 @@ static SPEC: Spec = Spec {
           and `--format` mean the last one.\n\n\
           `NAME` defines a view by the last query, then shows it; it lives in the session, for later cells \
           and after a restart. `--lazy` only defines it.\n\n\
-          `$name` and `{{name}}` are values of parameters, typed and never pasted; `{{!name}}` puts the \
-          parameter's text into the statement. Files are tables: `FROM 'data/*.parquet'`.\n\n\
+          `$name` is the value of a parameter, `{{expression}}` that of a parameter or of any Rust \
+          expression: a number, a truth value, text, or an `Option` of these, typed and never pasted. \
+          `{{!name}}` puts the text of the value into the statement. Files are tables: `FROM 'data/*.parquet'`.\n\n\
           In a line, the name comes with an arrow: `%sql fast << SELECT ...`.",
     positionals: &[Positional {
         name: "NAME",
@@ -81,7 +82,7 @@ impl Magic for Sql {
     }
 
     async fn run(&self, host: &dyn Host, call: &Call) -> Result<(), Fault> {
-        let mut script = Script::new(host, &call.body)?;
+        let mut script = Script::new(host, &call.body).await?;
         let statements = script.statements()?;
         let Some((last, before)) = statements.split_last() else {
             let message = format!("{} has no statement", call.title());

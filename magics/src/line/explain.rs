@@ -61,14 +61,14 @@ impl Magic for Explain {
         };
         let name = call.body.text.trim();
         if !name.is_empty() && name.split('.').all(is_name) {
-            let mut script = Script::new(host, &call.body)?;
+            let mut script = Script::new(host, &call.body).await?;
             let explained = script.explain(&select_all(name), 0, options).await;
             return explained.map_err(|mut fault| {
                 fault.position = fault.position.map(|_| name_position(call));
                 fault
             });
         }
-        let mut script = Script::new(host, &call.body)?;
+        let mut script = Script::new(host, &call.body).await?;
         let statements = script.statements()?;
         let [statement] = statements.as_slice() else {
             let message = match statements.len() {

@@ -155,9 +155,9 @@ const CELLS: &[(&str, &str, &str)] = &[
         "set it with %param speed = value",
     ),
     (
-        "%%sql\nSELECT «{{ year + 1 }}»",
-        "neither a parameter nor a literal",
-        "not built yet",
+        "%%sql\nSELECT «{{ no_such.thing() }}»",
+        "evaluate no_such.thing(): cannot find it",
+        "",
     ),
     ("%%sql\nSELECT «{{}}»", "braces are empty", ""),
     (

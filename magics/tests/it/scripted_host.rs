@@ -231,6 +231,18 @@ impl Host for ScriptedHost {
         name == "rust_variable"
     }
 
+    async fn rust_value(&self, expression: &str) -> Result<Value, Fault> {
+        match expression {
+            "rust_variable" => Ok(Value::from(7)),
+            "rust_variable * 2 + 1" => Ok(Value::from(15)),
+            "name.to_uppercase()" => Ok(Value::from("O'NEIL")),
+            _ => Err(Fault::new(
+                ErrorCode::InvalidArgument,
+                format!("evaluate {expression}: cannot find it in this scope"),
+            )),
+        }
+    }
+
     async fn evaluate(&self, body: &Body) -> Result<(), Fault> {
         Box::pin(self.run(&body.padded())).await
     }

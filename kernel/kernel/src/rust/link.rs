@@ -4,6 +4,7 @@
 use super::host::RustHost;
 use super::routes::{Ended, Phase};
 use super::starting::WaitLine;
+use super::value;
 use super::version::rustc_version;
 use crate::bundles;
 use crate::options::KernelOptions;
@@ -14,6 +15,7 @@ use bireme_magics::display::progress::INTERVAL;
 use bireme_protocol::{ErrorCode, Fault};
 use bireme_px::host_protocol::{HostEvent, HostRequest, Outcome};
 use bireme_settings::Settings;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +26,8 @@ use tokio_util::task::TaskTracker;
 const START_TIMEOUT: Duration = Duration::from_secs(600);
 /// A cell that was interrupted and has not ended by then takes the host with it.
 const INTERRUPT_GRACE: Duration = Duration::from_millis(1500);
+/// How long the end of a cell waits for the names of the variables there are now.
+const NAMES_WITHIN: Duration = Duration::from_millis(100);
 /// Longest wait for completions and documentation.
 const QUESTION_TIMEOUT: Duration = Duration::from_millis(1500);
 
@@ -57,6 +61,8 @@ pub(crate) struct RustCode<'a> {
     pub(crate) context: &'a ExecuteContext,
     /// The settings of the session.
     pub(crate) settings: &'a Settings,
+    /// Whether its outputs go nowhere.
+    pub(crate) is_quiet: bool,
 }
 
 impl RustLink {
@@ -128,9 +134,31 @@ impl RustLink {
         line.end("stopped");
         let value = host.routes.take_value();
         let link = Arc::clone(self);
-        self.chores
+        let learning = self
+            .chores
             .spawn(async move { link.learn_names(&host).await });
+        // The next cell may ask for them; one that is interrupted now does not wait.
+        let _ = tokio::time::timeout(NAMES_WITHIN, learning).await;
         outcome.map(|()| value)
+    }
+
+    /// The value of an expression, for SQL. Nothing of it is shown.
+    pub(crate) async fn value(
+        self: &Arc<Self>,
+        expression: &str,
+        context: &ExecuteContext,
+        settings: &Settings,
+    ) -> Result<Value, Fault> {
+        let code = RustCode {
+            code: value::cell(expression),
+            label: format!("{{{{{expression}}}}}"),
+            context,
+            settings,
+            is_quiet: true,
+        };
+        let shown = self.evaluate(&code).await;
+        let shown = shown.map_err(|error| value::failure(expression, &error))?;
+        value::read(expression, shown.as_deref())
     }
 
     /// Runs code in a host that knows the parameters.
@@ -146,12 +174,13 @@ impl RustLink {
             let told = RustCode {
                 code: untold,
                 label: "%param".to_owned(),
+                is_quiet: true,
                 ..*code
             };
-            let outcome = self.run(host, &told, line, true).await;
+            let outcome = self.run(host, &told, line).await;
             outcome.inspect_err(|_| self.parameters.forgotten_by_rust())?;
         }
-        self.run(host, code, line, false).await
+        self.run(host, code, line).await
     }
 
     fn warn_of_lost(&self, context: &ExecuteContext) {
@@ -224,10 +253,9 @@ impl RustLink {
         host: &RustHost,
         code: &RustCode<'_>,
         line: &mut WaitLine<'_>,
-        is_quiet: bool,
     ) -> Result<(), CellError> {
         let id = host.new_id();
-        let mut end = host.routes.begin(id, code.context.clone(), is_quiet);
+        let mut end = host.routes.begin(id, code.context.clone(), code.is_quiet);
         let (text, label) = (code.code.clone(), code.label.clone());
         if !host
             .send(HostRequest::Eval {

@@ -1,11 +1,12 @@
 //! Rust cells from the kernel's side: the Rust host as a process ([`host`]), which cell its messages
-//! belong to ([`routes`]), and its life from cell to cell ([`link`]). Compiling and running are the
-//! Rust host's.
+//! belong to ([`routes`]), its life from cell to cell ([`link`]), and its values in SQL ([`value`]).
+//! Compiling and running are the Rust host's.
 
 mod host;
 mod link;
 mod routes;
 mod starting;
+mod value;
 mod version;
 
 pub(crate) use link::{RustCode, RustLink};
