@@ -10,6 +10,7 @@ use crate::frame::{Body, Frame, FrameKind, OperationId};
 use crate::operation::{Operation, OperationSpec};
 use crate::plan_end::PlanEnd;
 use crate::plan_scope::{PlanKey, PlanScope, ScopeShared};
+use crate::spill_observer::{SpillMove, SpillObserver};
 use crate::sweeper;
 use bireme_frames::SpillDirectory;
 use bireme_protocol::{ErrorCode, Fault, QueryId};
@@ -40,6 +41,7 @@ const FAILED_FOR: Duration = Duration::from_secs(120);
 pub struct Exchange {
     communicator: Arc<dyn Communicator>,
     spill: SpillDirectory,
+    spill_observer: SpillObserver,
     room_within: Duration,
     plans: Mutex<Plans>,
     wake_sweeper: Arc<Notify>,
@@ -77,6 +79,7 @@ impl Exchange {
         let exchange = Arc::new(Self {
             communicator: Arc::clone(&communicator),
             spill,
+            spill_observer: SpillObserver::default(),
             room_within,
             plans: Mutex::default(),
             wake_sweeper: Arc::new(Notify::new()),
@@ -87,6 +90,11 @@ impl Exchange {
         let wake = Arc::clone(&exchange.wake_sweeper);
         exchange.sweeper.get_or_init(|| sweeper::start(weak, wake));
         exchange
+    }
+
+    /// Tells of all rows that go to disk and come back from now on; there is one listener.
+    pub fn on_spill(&self, observe: impl Fn(SpillMove) + Send + Sync + 'static) {
+        self.spill_observer.set(Box::new(observe));
     }
 
     /// This engine's rank.
@@ -225,6 +233,7 @@ impl Exchange {
             communicator: Arc::clone(&self.communicator),
             pool: Arc::new(budget.for_query(key.query.short())),
             spill: self.spill.clone(),
+            spill_observer: self.spill_observer.clone(),
             counters: LiveCounters::default(),
             ending: EndingCell::default(),
             cancel: CancellationToken::new(),

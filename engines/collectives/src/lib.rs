@@ -21,6 +21,7 @@ mod plan_scope;
 mod receive;
 mod receiver;
 mod socket;
+mod spill_observer;
 mod spill_queue;
 mod sweeper;
 
@@ -34,3 +35,4 @@ pub use operation::{Operation, OperationSpec};
 pub use plan_end::PlanEnd;
 pub use receiver::Receiver;
 pub use socket::{SocketCommunicator, SocketOptions};
+pub use spill_observer::SpillMove;

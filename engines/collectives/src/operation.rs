@@ -8,6 +8,7 @@ use crate::frame::{Body, Frame, FrameKind, OperationId};
 use crate::plan_scope::ScopeShared;
 use crate::receive::{Next, Outgoing, PARTITIONS_MAX, Receive};
 use crate::receiver::Receiver;
+use crate::spill_observer::SpillMove;
 use crate::spill_queue;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -17,7 +18,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 /// What this rank knows of an operation from its plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -359,10 +360,13 @@ impl Operation {
             receive.drop_spilled(shared, order.partition, order.bytes);
             return;
         }
+        let (started, begun) = (SystemTime::now(), Instant::now());
         match spill_queue::write(&shared.spill, order.file, order.queued) {
             Ok((file, entries)) => {
                 let written: u64 = entries.iter().map(spill_queue::SpillEntry::bytes).sum();
                 count(&shared.counters.bytes_spilled, written);
+                let took = begun.elapsed();
+                self.tell_moved(order.partition, false, written, (started, took));
                 let mut receive = self.state.receive.lock();
                 if shared.has_ended() {
                     receive.drop_spilled(shared, order.partition, order.bytes);
@@ -379,6 +383,26 @@ impl Operation {
             }
         }
         shared.wake_sweeper.notify_one();
+    }
+
+    /// Tells that rows of a partition went to disk or came back.
+    pub(crate) fn tell_moved(
+        &self,
+        partition: usize,
+        is_back: bool,
+        bytes: u64,
+        (started, took): (SystemTime, Duration),
+    ) {
+        let shared = &self.state.shared;
+        shared.spill_observer.tell(SpillMove {
+            query: shared.key.query,
+            operation: self.state.id.index,
+            partition,
+            is_back,
+            bytes,
+            started,
+            took,
+        });
     }
 
     /// Frees all it holds and wakes all who wait: the plan has ended.

@@ -6,6 +6,7 @@ use crate::counters::LiveCounters;
 use crate::ending::{Ending, EndingCell};
 use crate::frame::{Body, Frame, FrameKind, OperationId};
 use crate::operation::Operation;
+use crate::spill_observer::SpillObserver;
 use bireme_frames::SpillDirectory;
 use bireme_protocol::{Fault, QueryId};
 use datafusion::execution::memory_pool::MemoryPool;
@@ -41,6 +42,7 @@ pub(crate) struct ScopeShared {
     pub(crate) communicator: Arc<dyn Communicator>,
     pub(crate) pool: Arc<dyn MemoryPool>,
     pub(crate) spill: SpillDirectory,
+    pub(crate) spill_observer: SpillObserver,
     pub(crate) counters: LiveCounters,
     pub(crate) ending: EndingCell,
     pub(crate) cancel: CancellationToken,

@@ -13,6 +13,7 @@ use futures::Stream;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_util::task::AbortOnDropHandle;
 
 type Reading = AbortOnDropHandle<Result<Buffer, CollectivesError>>;
@@ -26,6 +27,8 @@ pub struct Receiver {
     /// A batch on its way from disk, and the rank it came from.
     reading: Option<(usize, Reading)>,
     bytes_spilled: u64,
+    /// When the first batch was read from disk, and how long it took from then to the last.
+    read_back: Option<(SystemTime, Instant, Duration)>,
     done: bool,
 }
 
@@ -37,6 +40,7 @@ impl Receiver {
             partition,
             reading: None,
             bytes_spilled: 0,
+            read_back: None,
             done: false,
         }
     }
@@ -65,6 +69,9 @@ impl Receiver {
         let from = *from;
         let read = ready!(Pin::new(reading).poll(context));
         self.reading = None;
+        if let Some((_, begun, took)) = &mut self.read_back {
+            *took = begun.elapsed();
+        }
         let bytes = read.map_err(|error| CollectivesError::Task {
             action: "read spilled rows",
             reason: error.to_string(),
@@ -95,6 +102,8 @@ impl Receiver {
                 Next::Spilled(file, entry) => {
                     let from = entry.from;
                     self.bytes_spilled += entry.bytes();
+                    let now = || (SystemTime::now(), Instant::now(), Duration::ZERO);
+                    self.read_back.get_or_insert_with(now);
                     let read = move || spill_queue::read(&file, &entry);
                     let handle = tokio::task::spawn_blocking(read);
                     self.reading = Some((from, AbortOnDropHandle::new(handle)));
@@ -119,6 +128,11 @@ impl Stream for Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
+        if let Some((started, _, took)) = self.read_back {
+            let bytes = self.bytes_spilled;
+            self.operation
+                .tell_moved(self.partition, true, bytes, (started, took));
+        }
         self.operation.stop_partition(self.partition);
     }
 }

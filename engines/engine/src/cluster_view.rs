@@ -2,6 +2,7 @@
 //! them.
 
 use crate::channels::PeerChannels;
+use crate::spans::SpanRing;
 use bireme_collectives::{
     Exchange, InProcessCommunicator, Inbox, SocketCommunicator, SocketOptions,
 };
@@ -55,6 +56,7 @@ pub(crate) struct ClusterView {
     spill: SpillDirectory,
     channels: Arc<PeerChannels>,
     query_runtime: Handle,
+    spans: Arc<SpanRing>,
     now: watch::Sender<Member>,
 }
 
@@ -70,12 +72,13 @@ impl ClusterView {
         sockets: PathBuf,
         spill: SpillDirectory,
         query_runtime: Handle,
+        spans: Arc<SpanRing>,
     ) -> Result<Self, Fault> {
         let alone = InProcessCommunicator::cluster(1).into_iter().next();
         let alone = alone.ok_or_else(|| Fault::internal("make an exchange of one engine"))?;
         let exchange = {
             let _on_queries = query_runtime.enter();
-            Exchange::start(alone, spill.clone())
+            observed(Exchange::start(alone, spill.clone()), &spans)
         };
         let member = Member {
             urls: vec![peer_url(address)?],
@@ -90,6 +93,7 @@ impl ClusterView {
             spill,
             channels: Arc::default(),
             query_runtime,
+            spans,
             now: watch::Sender::new(member),
         })
     }
@@ -222,7 +226,8 @@ impl ClusterView {
             size,
         })
         .map_err(|error| Fault::new(ErrorCode::Unavailable, error.to_string()))?;
-        Ok(Exchange::start(communicator, self.spill.clone()))
+        let exchange = Exchange::start(communicator, self.spill.clone());
+        Ok(observed(exchange, &self.spans))
     }
 
     /// Fails what waits for rows of engines that are gone, with their names.
@@ -240,6 +245,13 @@ impl ClusterView {
             }
         }
     }
+}
+
+/// The same exchange, whose spilling is on the timeline.
+fn observed(exchange: Arc<Exchange>, spans: &Arc<SpanRing>) -> Arc<Exchange> {
+    let spans = Arc::clone(spans);
+    exchange.on_spill(move |moved| spans.push_spill(&moved));
+    exchange
 }
 
 fn peer_url(address: &Address) -> Result<Url, Fault> {
@@ -261,7 +273,16 @@ mod tests {
     fn view(home: &Path) -> ClusterView {
         let spill = SpillDirectory::open(home.join("spill"), Budget::new(0, 0)).unwrap();
         let address = Address::unix(home.join("engine-0.sock"));
-        ClusterView::alone(0, &address, home.join("run"), spill, Handle::current()).unwrap()
+        let spans = Arc::default();
+        ClusterView::alone(
+            0,
+            &address,
+            home.join("run"),
+            spill,
+            Handle::current(),
+            spans,
+        )
+        .unwrap()
     }
 
     fn topology(home: &Path, ranks: &[u32], wanted: u32) -> Topology {

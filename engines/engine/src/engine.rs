@@ -200,12 +200,14 @@ impl Engine {
             .build_arc()
             .map_err(|error| Fault::internal(format!("make a query environment: {error}")))?;
         let address = Address::unix(options.home.engine_socket(options.rank));
+        let spans: Arc<SpanRing> = Arc::default();
         let cluster = ClusterView::alone(
             options.rank,
             &address,
             options.home.sockets(),
             spill.clone(),
             query_runtime.clone(),
+            Arc::clone(&spans),
         )?;
         Ok(Arc::new(Self {
             options,
@@ -215,7 +217,7 @@ impl Engine {
             runtime_env,
             cluster,
             live: LivePlans::default(),
-            spans: Arc::default(),
+            spans,
             queries: Queries::default(),
             ends: Ends::default(),
             query_runtime,

@@ -1,8 +1,9 @@
 //! The timeline of one engine: scan, compute, shuffle, copy and spill, in a bounded ring. A span is
 //! made only of times that were measured. Nodes measure when each partition ran, and a shuffle also
-//! when each sent; spilling, and copying back what was spilled, are measured by `timed_spill`, since
-//! a node says how much it spilled and not when.
+//! when each sent; spilling, and copying back what was spilled, are measured by `timed_spill` for
+//! operators and by the exchange for itself, since a node says how much it spilled and not when.
 
+use bireme_collectives::SpillMove;
 use bireme_operators::SIDE_LABEL;
 use bireme_protocol::QueryId;
 use bireme_protocol::proto::Span;
@@ -12,6 +13,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 /// Spans kept; the oldest go first.
 const SPANS_MAX: usize = 16_384;
@@ -45,6 +47,21 @@ impl SpanRing {
         let mut found = Vec::new();
         collect(query, root, &mut found);
         found.into_iter().for_each(|span| self.push(span));
+    }
+
+    /// Adds what an exchange moved to disk or back.
+    pub(crate) fn push_spill(&self, moved: &SpillMove) {
+        let since = moved.started.duration_since(UNIX_EPOCH);
+        let kind = if moved.is_back { "copy" } else { "spill" };
+        self.push(Span {
+            query_id: moved.query.to_string(),
+            kind: kind.to_string(),
+            name: format!("Collective {} [{}]", moved.operation, moved.partition),
+            start_us: since.map_or(0, |since| since.as_micros() as u64),
+            duration_us: moved.took.as_micros() as u64,
+            bytes: moved.bytes,
+            ..Span::default()
+        });
     }
 
     /// Adds a span; the oldest makes room.

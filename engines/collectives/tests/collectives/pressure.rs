@@ -3,8 +3,8 @@
 use crate::cluster::{Cluster, Limits, TRANSPORTS, batch, drain, failure, id, in_time, until};
 use bireme_collectives::Operation;
 use bireme_protocol::{ErrorCode, Fault, QueryId};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -62,6 +62,10 @@ async fn a_partition_nobody_polls_does_not_stall_its_neighbour() {
             };
             let cluster = Cluster::with_limits(transport, 2, &limits);
             let query = QueryId::random();
+            let moves = Arc::new(Mutex::new(Vec::new()));
+            let seen = Arc::clone(&moves);
+            let watched = &cluster.engines[0].exchange;
+            watched.on_spill(move |moved| seen.lock().unwrap().push(moved));
             let operations = cluster.open(id(query, 0), 2);
             let sent = Arc::new(AtomicI64::new(0));
             let mut tasks = JoinSet::new();
@@ -86,7 +90,17 @@ async fn a_partition_nobody_polls_does_not_stall_its_neighbour() {
                 last[next.expect("rows of a sender are in order")] = row;
             }
             in_time(tasks.join_all()).await;
-            cluster.engines[0].exchange.close_query(query);
+            // All that went to disk came back, and the timeline is told of both.
+            let spilled = watched.counters(query).bytes_spilled;
+            let moves = moves.lock().unwrap();
+            assert!(moves.iter().all(|moved| moved.query == query));
+            let bytes = |is_back: bool| {
+                let of_kind = moves.iter().filter(|moved| moved.is_back == is_back);
+                of_kind.map(|moved| moved.bytes).sum::<u64>()
+            };
+            assert_eq!((bytes(false), bytes(true)), (spilled, spilled), "{moves:?}");
+            watched.close_query(query);
+            drop(moves);
             cluster.wait_until_free().await;
         }
     }
