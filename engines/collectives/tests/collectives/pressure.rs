@@ -92,7 +92,7 @@ async fn a_partition_nobody_polls_does_not_stall_its_neighbour() {
             in_time(tasks.join_all()).await;
             // All that went to disk came back, and the timeline is told of both.
             let spilled = watched.counters(query).bytes_spilled;
-            let moves = moves.lock().unwrap();
+            let moves = std::mem::take(&mut *moves.lock().unwrap());
             assert!(moves.iter().all(|moved| moved.query == query));
             let bytes = |is_back: bool| {
                 let of_kind = moves.iter().filter(|moved| moved.is_back == is_back);
@@ -100,7 +100,6 @@ async fn a_partition_nobody_polls_does_not_stall_its_neighbour() {
             };
             assert_eq!((bytes(false), bytes(true)), (spilled, spilled), "{moves:?}");
             watched.close_query(query);
-            drop(moves);
             cluster.wait_until_free().await;
         }
     }
