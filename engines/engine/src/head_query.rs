@@ -5,6 +5,7 @@
 use crate::delivery::Preview;
 use crate::engine::Engine;
 use crate::fault_from::fault_from;
+use crate::live_plans;
 use crate::plan_tree;
 use crate::planner;
 use crate::queries::Cancel;
@@ -19,6 +20,7 @@ use bireme_protocol::{ErrorCode, Fault, QueryId};
 use bireme_settings::{Settings, Source};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::error::Result as QueryResult;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -32,6 +34,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+/// How long the answer of a query waits for the last counters of other engines.
+const LAST_METRICS_WITHIN: Duration = Duration::from_millis(30);
 /// How long metrics of other engines may take to arrive after the last row.
 const METRICS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -238,7 +242,7 @@ impl HeadQuery {
             summary.plan_json = self.analyzed(elapsed).await?;
         }
         summary.head_rank = self.engine.rank();
-        summary.progress = Some(self.progress());
+        summary.progress = Some(self.progress_of_all().await);
         Ok(summary)
     }
 
@@ -259,11 +263,32 @@ impl HeadQuery {
         })
     }
 
-    async fn analyzed(&self, elapsed: Duration) -> Result<String, Fault> {
+    /// The final counters, with what the tasks on other engines measured. A task that was not
+    /// wanted to its end says nothing, and is not waited for long.
+    async fn progress_of_all(&self) -> QueryProgress {
+        let mut progress = self.progress();
+        if self.engines <= 1 {
+            return progress;
+        }
+        let measured = tokio::time::timeout(LAST_METRICS_WITHIN, self.measured()).await;
+        if let Ok(Ok(plan)) = measured {
+            let all = live_plans::measured(&plan);
+            progress.rows_scanned = progress.rows_scanned.max(all.rows_scanned);
+            progress.bytes_scanned = progress.bytes_scanned.max(all.bytes_scanned);
+            progress.bytes_shuffled = progress.bytes_shuffled.max(all.bytes_shuffled);
+            progress.bytes_spilled = progress.bytes_spilled.max(all.bytes_spilled);
+        }
+        progress
+    }
+
+    /// The plan with what all its tasks measured, once they have told.
+    async fn measured(&self) -> QueryResult<Arc<dyn ExecutionPlan>> {
         let plan = Arc::clone(&self.plan);
-        let format = DistributedMetricsFormat::Aggregated;
-        let measured = rewrite_distributed_plan_with_metrics(plan, format);
-        let measured = match tokio::time::timeout(METRICS_WITHIN, measured).await {
+        rewrite_distributed_plan_with_metrics(plan, DistributedMetricsFormat::Aggregated).await
+    }
+
+    async fn analyzed(&self, elapsed: Duration) -> Result<String, Fault> {
+        let measured = match tokio::time::timeout(METRICS_WITHIN, self.measured()).await {
             Ok(Ok(plan)) => plan,
             Ok(Err(error)) => {
                 return Err(fault_from(&error).with_cause("collect what the engines measured"));

@@ -85,6 +85,13 @@ impl LivePlans {
     }
 }
 
+/// The counters of a plan that has run.
+pub(crate) fn measured(root: &Arc<dyn ExecutionPlan>) -> QueryProgress {
+    let mut total = QueryProgress::default();
+    add_node(&mut total, root);
+    total
+}
+
 fn sum(plans: &[LivePlan]) -> QueryProgress {
     let mut total = QueryProgress::default();
     for plan in plans {
