@@ -253,9 +253,8 @@ impl Binder<'_> {
         }
         let starts_literal = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '\'' | '"');
         if is_keyword(expression) || expression.starts_with(starts_literal) {
-            let is_literal = |read: &Value| !read.is_string() || is_quoted(expression);
             if let Ok(read) = read_value(expression)
-                && is_literal(&read)
+                && (!read.is_string() || is_text(expression))
             {
                 return Ok(read);
             }
@@ -323,13 +322,19 @@ impl Binder<'_> {
     }
 }
 
-/// Whether an expression is text in quotes and nothing else.
-fn is_quoted(expression: &str) -> bool {
-    let inner = |quote: char| expression.strip_prefix(quote)?.strip_suffix(quote);
-    let quotes = ['\'', '"'].into_iter();
-    quotes
-        .filter_map(|quote| Some((quote, inner(quote)?)))
-        .any(|(quote, inner)| !inner.contains(quote))
+/// Whether an expression is one text in quotes: SQL's, where a quote is doubled, or JSON's.
+fn is_text(expression: &str) -> bool {
+    let inner = |text: &str| {
+        Some(
+            text.strip_prefix('\'')?
+                .strip_suffix('\'')?
+                .replace("''", ""),
+        )
+    };
+    match inner(expression) {
+        Some(inner) => !inner.contains('\''),
+        None => serde_json::from_str::<String>(expression).is_ok(),
+    }
 }
 
 /// Whether an expression between braces is a name, of a parameter or in Rust.

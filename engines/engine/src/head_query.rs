@@ -173,7 +173,7 @@ impl HeadQuery {
         let ended = ended.map_err(|fault| cancel.reason().unwrap_or(fault));
         match ended {
             Ok(summary) => {
-                self.report(QueryState::Succeeded, None);
+                self.report(QueryState::Succeeded, None, summary.progress);
                 Ok(summary)
             }
             Err(fault) => {
@@ -183,7 +183,7 @@ impl HeadQuery {
                     ErrorCode::Cancelled => QueryState::Cancelled,
                     _ => QueryState::Failed,
                 };
-                self.report(state, Some(fault.clone()));
+                self.report(state, Some(fault.clone()), None);
                 Err(fault)
             }
         }
@@ -314,16 +314,17 @@ impl HeadQuery {
 
     /// Ends a query nobody fetched.
     pub(crate) fn abandon(mut self, fault: Fault) {
-        self.report(QueryState::Cancelled, Some(fault));
+        self.report(QueryState::Cancelled, Some(fault), None);
     }
 
-    fn report(&mut self, state: QueryState, fault: Option<Fault>) {
+    /// Tells the controller; without final counters with those there are.
+    fn report(&mut self, state: QueryState, fault: Option<Fault>, progress: Option<QueryProgress>) {
         self.has_ended = true;
         self.engine.queries().forget(self.id);
         self.engine.ends().push(QueryEnded {
             query_id: self.id.to_string(),
             state: state.into(),
-            progress: Some(self.progress()),
+            progress: Some(progress.unwrap_or_else(|| self.progress())),
             fault_json: fault.map(|fault| fault.to_json()).unwrap_or_default(),
         });
     }
@@ -333,7 +334,7 @@ impl Drop for HeadQuery {
     fn drop(&mut self) {
         if !self.has_ended {
             let fault = Fault::new(ErrorCode::Cancelled, "the client went away");
-            self.report(QueryState::Cancelled, Some(fault));
+            self.report(QueryState::Cancelled, Some(fault), None);
         }
         self.exchange.close_query(self.id);
     }

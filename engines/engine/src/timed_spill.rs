@@ -1,5 +1,6 @@
 //! Puts what operators spill on the timeline: a span per file, from the first byte written to the
-//! last, and one per reader, from the first byte copied back to the last. A query that has ended spills no more.
+//! last, and one per reader, from the first byte copied back to the last. A query that has ended
+//! spills no more.
 
 use crate::spans::SpanRing;
 use bireme_frames::SpillDirectory;

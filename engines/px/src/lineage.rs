@@ -193,7 +193,7 @@ fn unsafe_to_fork() -> Option<&'static str> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     match waitid(Id::All, flags) {
         Err(Errno::ECHILD) => None,
-        _ => Some("processes that a cell started are running"),
+        _ => Some("processes that a cell started run, or were not waited for"),
     }
 }
 

@@ -182,6 +182,7 @@ impl Evaluator {
         self.sources.push(label, code, &cell);
         let mut lost = self.lost_between_cells(id);
         let mut variables = self.names();
+        self.record.note(&self.relay, &variables);
         let at_risk = self.record.at_risk(&self.relay, &variables);
         self.evaluations.set_variables(&at_risk);
         self.tell_compiling(id, &cell);
@@ -214,9 +215,6 @@ impl Evaluator {
             let unsaved = report.unsaved.as_deref();
             outcome = outcome.map_err(|error| cell_error::with_snapshot(error, &gone, unsaved));
             lost.append(&mut gone);
-        }
-        if !report.rolled_back {
-            self.record.note(&self.relay, &self.names());
         }
         Attempt {
             is_sound,

@@ -13,11 +13,12 @@ pub(crate) struct VariableRecord {
 }
 
 impl VariableRecord {
-    /// Notes what evcxr has recorded for the memory there is now.
+    /// Notes what evcxr has recorded for the memory there is now, before a cell runs in it. What is
+    /// known of this memory already stays: it may lack what evcxr still records.
     pub(crate) fn note(&mut self, relay: &Relay, recorded: &[String]) {
         let recorded: BTreeSet<String> = recorded.iter().cloned().collect();
         self.told.retain(|name| recorded.contains(name));
-        self.after.insert(relay.generation(), recorded);
+        self.after.entry(relay.generation()).or_insert(recorded);
     }
 
     /// Forgets everything: the cell host is another one.

@@ -135,16 +135,23 @@ async fn values_are_bound_and_never_pasted() {
 async fn rust_expressions_are_evaluated_and_bound() {
     let host = ScriptedHost::with_parameters(&[("year", json!(2024))]);
     let cell = "%%sql\nSELECT {{rust_variable}}, {{ rust_variable * 2 + 1 }}, {{year}} \
-                WHERE name = {{name.to_uppercase()}} AND t = '{{!rust_variable}}'";
+                WHERE name = {{name.to_uppercase()}} AND t = '{{!rust_variable}}' AND u = {{'it''s'}}";
     host.run(cell).await.unwrap();
     let (sql, options) = host.submitted().remove(0);
-    let bound = "SELECT $value_1, $value_2, $year WHERE name = $value_4 AND t = '7'";
+    let bound =
+        "SELECT $value_1, $value_2, $year WHERE name = $value_4 AND t = '7' AND u = $value_5";
     assert_eq!(sql, bound);
     let values = options.values.iter();
     let values: Vec<_> = values.map(|v| format!("{}={}", v.name, v.json)).collect();
     assert_eq!(
         values,
-        ["value_1=7", "value_2=15", "year=2024", "value_4=\"O'NEIL\""]
+        [
+            "value_1=7",
+            "value_2=15",
+            "year=2024",
+            "value_4=\"O'NEIL\"",
+            "value_5=\"it's\""
+        ]
     );
 }
 

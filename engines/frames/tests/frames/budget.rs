@@ -1,13 +1,19 @@
 //! The budget as operators meet it.
 
 use bireme_frames::{Budget, Tier};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use std::sync::Arc;
 
 const KIB: usize = 1024;
 
 fn pool(budget: &Arc<Budget>, query: &str) -> Arc<dyn MemoryPool> {
     Arc::new(budget.for_query(query))
+}
+
+fn spiller(pool: &Arc<dyn MemoryPool>, name: &str) -> MemoryReservation {
+    MemoryConsumer::new(name)
+        .with_can_spill(true)
+        .register(pool)
 }
 
 #[test]
@@ -29,11 +35,7 @@ fn one_consumer_alone_may_use_all_but_what_spilling_takes() {
 fn a_consumer_with_nothing_to_spill_gets_a_little_whatever_others_hold() {
     let budget = Budget::new(1000 * KIB, 0);
     let pool = pool(&budget, "a");
-    let make = |name: &str| {
-        MemoryConsumer::new(name)
-            .with_can_spill(true)
-            .register(&pool)
-    };
+    let make = |name: &str| spiller(&pool, name);
     let (first, second) = (make("first"), make("second"));
     first.try_grow(850 * KIB).unwrap();
     // An eighth of half of what consumers that can spill may have.
@@ -45,11 +47,7 @@ fn a_consumer_with_nothing_to_spill_gets_a_little_whatever_others_hold() {
 fn what_a_consumer_gives_back_when_it_begins_to_spill_is_kept_for_its_merge() {
     let budget = Budget::new(1000 * KIB, 0);
     let pool = pool(&budget, "a");
-    let make = |name: &str| {
-        MemoryConsumer::new(name)
-            .with_can_spill(true)
-            .register(&pool)
-    };
+    let make = |name: &str| spiller(&pool, name);
     let (first, second) = (make("first"), make("second"));
     first.try_grow(740 * KIB).unwrap();
     second.try_grow(100 * KIB).unwrap();
@@ -72,11 +70,7 @@ fn what_a_consumer_gives_back_when_it_begins_to_spill_is_kept_for_its_merge() {
 fn under_pressure_a_spiller_is_held_to_its_share_of_active_ones() {
     let budget = Budget::new(1000 * KIB, 0);
     let pool = pool(&budget, "a");
-    let make = |name: &str| {
-        MemoryConsumer::new(name)
-            .with_can_spill(true)
-            .register(&pool)
-    };
+    let make = |name: &str| spiller(&pool, name);
     let (first, second) = (make("first"), make("second"));
     let _idle: Vec<_> = (0..50).map(|i| make(&format!("idle {i}"))).collect();
     first.try_grow(700 * KIB).unwrap();

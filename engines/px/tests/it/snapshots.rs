@@ -63,17 +63,29 @@ fn a_loop_is_ended_and_costs_no_variable() {
     let mut driver = Driver::start();
     driver.print("store = 5;");
     let library = driver.compile(
-        "store = 6; std::process::Command::new(\"sleep\").arg(\"1000\").spawn().unwrap(); loop {}",
+        "store = 6; let child = std::process::Command::new(\"sleep\").arg(\"1000\").spawn().unwrap(); \
+         println!(\"{}\", child.id()); loop {}",
     );
     driver.relay.begin(Some(1));
     driver.run(&library);
-    until("the cell runs", || driver.relay.phase() == Phase::Running);
+    until("the cell has started a process", || {
+        !driver.told().iter().all(|told| told.body.is_empty())
+    });
+    assert_eq!(driver.relay.phase(), Phase::Running);
+    let told = driver.told();
+    let child = told
+        .iter()
+        .map(|told| String::from_utf8_lossy(&told.body))
+        .collect::<String>();
+    let child = child.trim().parse().unwrap();
+    assert!(is_alive(child));
     let begun = Instant::now();
     assert!(driver.relay.end_cell());
     assert_eq!(driver.answer(), [ABANDONED]);
     assert!(begun.elapsed() < PROMPT, "{:?}", begun.elapsed());
     let report = driver.relay.end(false);
     assert_eq!(report.death.as_deref(), Some("signal: 9 (SIGKILL)"));
+    until("the process the cell started ends", || !is_alive(child));
     assert_eq!(driver.print("println!(\"{store}\");"), "5\n");
 }
 

@@ -137,8 +137,10 @@ impl RustLink {
         let learning = self
             .chores
             .spawn(async move { link.learn_names(&host).await });
-        // The next cell may ask for them; one that is interrupted now does not wait.
-        let _ = tokio::time::timeout(NAMES_WITHIN, learning).await;
+        // The next cell may ask for them. A cell that failed gives its prompt back at once.
+        if outcome.is_ok() {
+            let _ = tokio::time::timeout(NAMES_WITHIN, learning).await;
+        }
         outcome.map(|()| value)
     }
 

@@ -331,6 +331,9 @@ fn threads_are_named_when_they_cost_variables(host: &mut Host) {
         text.contains("variables lost: unsaved") && text.contains("threads are running"),
         "{text}"
     );
+    // Neither a command nor a cell that does not compile brings it back to evcxr's mind.
+    host.eval(":vars");
+    host.fails("let wrong: i32 = \"text\";");
     let error = host.fails("unsaved");
     assert!(
         error.evalue.contains("cannot find value `unsaved`"),
