@@ -252,12 +252,11 @@ impl Binder<'_> {
             return self.parameter(expression, offset, length);
         }
         let starts_literal = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '\'' | '"');
-        if is_keyword(expression) || expression.starts_with(starts_literal) {
-            if let Ok(read) = read_value(expression)
-                && (!read.is_string() || is_text(expression))
-            {
-                return Ok(read);
-            }
+        if (is_keyword(expression) || expression.starts_with(starts_literal))
+            && let Ok(read) = read_value(expression)
+            && (!read.is_string() || is_text(expression))
+        {
+            return Ok(read);
         }
         Ok(self.rust(expression, offset, length))
     }
