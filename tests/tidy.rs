@@ -21,9 +21,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bireme-settings", &[]),
     ("bireme-workloads", &[]),
     ("bireme-frames", &["bireme-protocol", "bireme-settings"]),
+    ("bireme-shared-memory", &[]),
     (
         "bireme-collectives",
-        &["bireme-protocol", "bireme-settings", "bireme-frames"],
+        &[
+            "bireme-protocol",
+            "bireme-settings",
+            "bireme-frames",
+            "bireme-shared-memory",
+        ],
     ),
     (
         "bireme-operators",

@@ -7,7 +7,7 @@ use bireme_protocol::QueryId;
 use uuid::Uuid;
 
 /// Bytes of a head.
-pub(crate) const HEADER_BYTES: usize = 56;
+pub(crate) const HEADER_BYTES: usize = 64;
 /// No message is larger.
 pub(crate) const BODY_BYTES_MAX: u64 = 2 << 30;
 /// Bytes of a greeting.
@@ -23,18 +23,22 @@ pub(crate) struct Header {
     pub(crate) partition: u32,
     pub(crate) bytes: u64,
     pub(crate) body_bytes: u64,
+    /// Where the body lies in the sender's arena; it follows the head if nowhere.
+    pub(crate) offset: Option<u64>,
 }
 
 impl Header {
     pub(crate) fn to_bytes(self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[0] = kind_code(self.kind);
+        bytes[1] = u8::from(self.offset.is_some());
         bytes[4..8].copy_from_slice(&self.partition.to_le_bytes());
         bytes[8..24].copy_from_slice(self.operation.query.as_bytes());
         bytes[24..32].copy_from_slice(&self.operation.plan.to_le_bytes());
         bytes[32..36].copy_from_slice(&self.operation.index.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.bytes.to_le_bytes());
         bytes[48..56].copy_from_slice(&self.body_bytes.to_le_bytes());
+        bytes[56..64].copy_from_slice(&self.offset.unwrap_or(0).to_le_bytes());
         bytes
     }
 
@@ -64,6 +68,7 @@ impl Header {
             partition: u32::from_le_bytes(array(bytes, 4)),
             bytes: u64::from_le_bytes(array(bytes, 40)),
             body_bytes,
+            offset: (bytes[1] != 0).then(|| u64::from_le_bytes(array(bytes, 56))),
         })
     }
 }
@@ -145,6 +150,7 @@ mod tests {
                 partition: 3,
                 bytes: 1 << 40,
                 body_bytes: 12,
+                offset: (kind == FrameKind::Batch).then_some(1 << 35),
             };
             assert_eq!(Header::from_bytes(1, &header.to_bytes()).unwrap(), header);
         }

@@ -1,10 +1,11 @@
-//! Collectives between engines: a communicator (rank, size, tagged messages) in process and over
-//! Unix sockets, and the streaming all-to-all exchange of record batches that the plan nodes of
+//! Collectives between engines: a communicator (rank, size, tagged messages) in process and between
+//! processes of one host, with rows in shared memory, and the streaming all-to-all exchange of record batches that the plan nodes of
 //! bireme-operators drive. Which rows go where is decided there; what is kept when memory runs
 //! out goes to the spill directory of bireme-frames.
 
 mod batch_codec;
 mod communicator;
+mod connection;
 mod counters;
 mod credit;
 mod ending;
@@ -14,12 +15,14 @@ mod frame;
 mod frame_header;
 mod in_process;
 mod link;
+mod listener;
 mod operation;
 mod partition;
 mod plan_end;
 mod plan_scope;
 mod receive;
 mod receiver;
+mod releases;
 mod socket;
 mod spill_observer;
 mod spill_queue;

@@ -2,9 +2,9 @@
 //! them, and the task that connects and writes. When the rank is gone, what waits is dropped and
 //! the next message tries a new connection: a restarted engine has the same address.
 
+use crate::connection::{Connection, Message, WRITE_WITHIN};
 use crate::error::CollectivesError;
-use crate::frame_header::{GREETING_BYTES, Greeting};
-use arrow::buffer::Buffer;
+use crate::frame_header::Greeting;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
@@ -12,9 +12,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc};
 
 /// Messages with rows that wait for the wire, per rank.
@@ -26,20 +23,15 @@ const SIGNALS_MAX: usize = 65_536;
 /// not by then has ended, and whoever waits for it is to know within 2 s.
 const CONNECT_WITHIN: Duration = Duration::from_millis(1500);
 const CONNECT_EVERY: Duration = Duration::from_millis(20);
-/// How long one message may take to be taken by the other side.
-pub(crate) const WRITE_WITHIN: Duration = Duration::from_secs(30);
-/// Pieces smaller than this are gathered into one write.
-const GATHER_BELOW: usize = 8 << 10;
+/// A connection that has been quiet for so long keeps no memory for its next message.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 /// Called when a rank is gone.
 pub(crate) type OnLost = Arc<dyn Fn(usize, &CollectivesError) + Send + Sync>;
 
-/// The bytes of a message.
-pub(crate) type Pieces = Vec<Buffer>;
-
 #[derive(Debug)]
 struct Signals {
-    queue: Mutex<VecDeque<Pieces>>,
+    queue: Mutex<VecDeque<Message>>,
     /// Whether a connection is wanted though there is nothing to write.
     reach: AtomicBool,
     added: Notify,
@@ -49,8 +41,15 @@ struct Signals {
 #[derive(Debug)]
 pub(crate) struct Link {
     peer: usize,
-    rows: mpsc::Sender<Pieces>,
+    rows: mpsc::Sender<Message>,
     signals: Arc<Signals>,
+}
+
+/// What the writing task does next.
+enum Work {
+    Send(Message),
+    /// Nothing but to have a connection.
+    Connect,
 }
 
 /// The task that writes.
@@ -58,7 +57,8 @@ pub(crate) struct LinkWriter {
     peer: usize,
     path: PathBuf,
     greeting: Greeting,
-    rows: mpsc::Receiver<Pieces>,
+    share_memory: bool,
+    rows: mpsc::Receiver<Message>,
     signals: Arc<Signals>,
     on_lost: OnLost,
 }
@@ -68,6 +68,7 @@ impl Link {
         peer: usize,
         path: PathBuf,
         greeting: Greeting,
+        share_memory: bool,
         on_lost: OnLost,
     ) -> (Self, LinkWriter) {
         let (sender, rows) = mpsc::channel(ROWS_MAX);
@@ -85,6 +86,7 @@ impl Link {
             peer,
             path,
             greeting,
+            share_memory,
             rows,
             signals,
             on_lost,
@@ -93,10 +95,10 @@ impl Link {
     }
 
     /// Queues rows, waiting while the queue is full.
-    pub(crate) async fn send(&self, pieces: Pieces) -> Result<(), CollectivesError> {
+    pub(crate) async fn send(&self, message: Message) -> Result<(), CollectivesError> {
         let sent = self
             .rows
-            .send_timeout(pieces, CONNECT_WITHIN + WRITE_WITHIN);
+            .send_timeout(message, CONNECT_WITHIN + WRITE_WITHIN);
         sent.await.map_err(|_| CollectivesError::Stuck {
             peer: self.peer,
             seconds: (CONNECT_WITHIN + WRITE_WITHIN).as_secs(),
@@ -111,7 +113,7 @@ impl Link {
     }
 
     /// Queues a small message.
-    pub(crate) fn post(&self, pieces: Pieces) -> Result<(), CollectivesError> {
+    pub(crate) fn post(&self, message: Message) -> Result<(), CollectivesError> {
         {
             let mut queue = self.signals.queue.lock();
             if queue.len() >= SIGNALS_MAX {
@@ -121,7 +123,7 @@ impl Link {
                     queued: queue.len(),
                 });
             }
-            queue.push_back(pieces);
+            queue.push_back(message);
         }
         self.signals.added.notify_one();
         Ok(())
@@ -131,68 +133,72 @@ impl Link {
 impl LinkWriter {
     /// Writes until the link is dropped.
     pub(crate) async fn run(mut self) {
-        let mut idle_connection = None;
-        loop {
-            let Some(first) = self.wait(&mut idle_connection).await else {
-                return;
-            };
-            let result = match idle_connection.take() {
-                Some(connection) => Ok(connection),
-                None => self.connect().await,
-            };
-            let written = match result {
-                Ok((read, mut write)) => match write_message(&mut write, &first).await {
-                    Ok(()) => Ok((read, write)),
-                    Err(source) => Err(self.error("send to", source)),
-                },
-                Err(error) => Err(error),
-            };
-            match written {
-                Ok(connection) => idle_connection = Some(connection),
+        let mut connection = None;
+        while let Some(work) = self.wait(&mut connection).await {
+            match self.act(connection.take(), work).await {
+                Ok(open) => connection = Some(open),
                 Err(error) => self.lose(&error),
             }
         }
     }
 
-    /// The next message, small ones first; an empty one if only a connection is wanted. Meanwhile
-    /// the connection is watched: the other side never writes on it, so anything to read is its
-    /// end.
-    async fn wait(
-        &mut self,
-        connection: &mut Option<(OwnedReadHalf, OwnedWriteHalf)>,
-    ) -> Option<Pieces> {
+    async fn act(
+        &self,
+        connection: Option<Connection>,
+        work: Work,
+    ) -> Result<Connection, CollectivesError> {
+        let mut connection = match connection {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        if let Work::Send(message) = work {
+            let sent = connection.send(&message).await;
+            sent.map_err(|source| self.error("send to", source))?;
+        }
+        Ok(connection)
+    }
+
+    /// What is to be done next, small messages first. Meanwhile the connection is watched.
+    async fn wait(&mut self, connection: &mut Option<Connection>) -> Option<Work> {
         loop {
-            if let Some(pieces) = self.signals.queue.lock().pop_front() {
-                return Some(pieces);
+            if let Some(message) = self.signals.queue.lock().pop_front() {
+                return Some(Work::Send(message));
             }
             if self.signals.reach.swap(false, Ordering::AcqRel) && connection.is_none() {
-                return Some(Pieces::new());
+                return Some(Work::Connect);
             }
-            let mut byte = [0];
-            let ended = async {
+            let trim_after = match connection {
+                Some(connection) if connection.can_trim() => TRIM_AFTER,
+                _ => Duration::MAX,
+            };
+            let watched = async {
                 match connection.as_mut() {
-                    Some((read, _)) => read.read(&mut byte).await,
+                    Some(connection) => connection.watch().await,
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
+            let watched = tokio::select! {
                 biased;
-                () = self.signals.added.notified() => {}
-                rows = self.rows.recv() => return rows,
-                ended = ended => {
+                () = self.signals.added.notified() => continue,
+                message = self.rows.recv() => return message.map(Work::Send),
+                watched = tokio::time::timeout(trim_after, watched) => watched,
+            };
+            match watched {
+                Ok(Ok(())) => {}
+                Ok(Err(source)) => {
                     *connection = None;
-                    let source = ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
                     let error = self.error("send to", source);
                     self.lose(&error);
                 }
+                Err(_) => connection.iter_mut().for_each(Connection::trim),
             }
         }
     }
 
-    async fn connect(&self) -> Result<(OwnedReadHalf, OwnedWriteHalf), CollectivesError> {
+    async fn connect(&self) -> Result<Connection, CollectivesError> {
         let begun = Instant::now();
         loop {
-            match self.try_connect().await {
+            match Connection::open(&self.path, self.greeting, self.share_memory).await {
                 Ok(connection) => return Ok(connection),
                 Err(source) if begun.elapsed() >= CONNECT_WITHIN => {
                     return Err(self.error("connect within 1.5 s to", source));
@@ -200,14 +206,6 @@ impl LinkWriter {
                 Err(_) => tokio::time::sleep(CONNECT_EVERY).await,
             }
         }
-    }
-
-    async fn try_connect(&self) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
-        let stream = UnixStream::connect(&self.path).await?;
-        let (read, mut write) = stream.into_split();
-        let greeting: [u8; GREETING_BYTES] = self.greeting.to_bytes();
-        tokio::time::timeout(WRITE_WITHIN, write.write_all(&greeting)).await??;
-        Ok((read, write))
     }
 
     /// Drops what waits and tells that the rank is gone.
@@ -224,21 +222,4 @@ impl LinkWriter {
             source: Arc::new(source),
         }
     }
-}
-
-async fn write_message(write: &mut OwnedWriteHalf, pieces: &[Buffer]) -> io::Result<()> {
-    let written = async {
-        let mut gathered = Vec::new();
-        for piece in pieces {
-            if piece.len() < GATHER_BELOW {
-                gathered.extend_from_slice(piece.as_slice());
-                continue;
-            }
-            write.write_all(&gathered).await?;
-            gathered.clear();
-            write.write_all(piece.as_slice()).await?;
-        }
-        write.write_all(&gathered).await
-    };
-    tokio::time::timeout(WRITE_WITHIN, written).await?
 }

@@ -1,14 +1,16 @@
 //! Ranks in processes of one host: Unix sockets in a directory only their owner can enter. Each
 //! rank listens on one and has one connection to every other, on which all operations' messages
-//! go; what comes back comes on the other's connection.
+//! go, with their rows in shared memory; what comes back comes on the other's connection.
 
 use crate::batch_codec;
 use crate::communicator::{Communicator, Inbox};
+use crate::connection::Message;
 use crate::error::CollectivesError;
-use crate::frame::{Body, Frame, FrameKind};
-use crate::frame_header::{BODY_BYTES_MAX, GREETING_BYTES, Greeting, HEADER_BYTES, Header};
-use crate::link::{Link, OnLost, Pieces, WRITE_WITHIN};
-use arrow::buffer::{Buffer, MutableBuffer};
+use crate::frame::{Body, Frame};
+use crate::frame_header::{BODY_BYTES_MAX, Greeting, Header};
+use crate::link::{Link, OnLost};
+use crate::listener::{self, Destination};
+use arrow::buffer::Buffer;
 use async_trait::async_trait;
 use bireme_protocol::{ErrorCode, Fault};
 use std::fs::{self, DirBuilder, Permissions};
@@ -17,15 +19,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
-use tokio::io::{AsyncReadExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::task::JoinSet;
+use tokio::net::UnixListener;
 use tokio_util::task::AbortOnDropHandle;
 
 const DIRECTORY_MODE: u32 = 0o700;
-const READ_BUFFER_BYTES: usize = 64 << 10;
-/// Connections beyond one per rank that may be open while engines restart.
-const SPARE_CONNECTIONS: usize = 16;
 
 /// Where the ranks meet.
 #[derive(Clone, Debug)]
@@ -36,6 +33,9 @@ pub struct SocketOptions {
     pub rank: usize,
     /// How many there are.
     pub size: usize,
+    /// Whether rows go through shared memory; without, or where the system has none to share, they
+    /// go over the sockets.
+    pub share_memory: bool,
 }
 
 /// One rank of a cluster on this host. Dropping it closes its connections.
@@ -76,11 +76,17 @@ impl SocketCommunicator {
                 continue;
             }
             let path = socket_path(&options.directory, peer);
-            let (link, writer) = Link::new(peer, path, greeting, Arc::clone(&on_lost));
+            let share = options.share_memory;
+            let (link, writer) = Link::new(peer, path, greeting, share, Arc::clone(&on_lost));
             links.push(Some(link));
             tasks.push(AbortOnDropHandle::new(runtime.spawn(writer.run())));
         }
-        let accepting = accept(listener, greeting, Arc::clone(&inbox), on_lost);
+        let destination = Destination {
+            greeting,
+            inbox: Arc::clone(&inbox),
+            on_lost,
+        };
+        let accepting = listener::accept(listener, destination);
         tasks.push(AbortOnDropHandle::new(runtime.spawn(accepting)));
         Ok(Arc::new(Self {
             options,
@@ -136,8 +142,9 @@ impl Communicator for SocketCommunicator {
 
     async fn send(&self, to: usize, frame: Frame) -> Result<u64, CollectivesError> {
         let link = self.link(to)?;
-        let (pieces, bytes) = pieces(frame)?;
-        link.send(pieces).await?;
+        let message = message(frame)?;
+        let bytes = message.header.body_bytes;
+        link.send(message).await?;
         Ok(bytes)
     }
 
@@ -147,8 +154,7 @@ impl Communicator for SocketCommunicator {
 
     fn post(&self, to: usize, frame: Frame) -> Result<(), CollectivesError> {
         let link = self.link(to)?;
-        let (pieces, _) = pieces(frame)?;
-        link.post(pieces)
+        link.post(message(frame)?)
     }
 }
 
@@ -188,7 +194,7 @@ fn build_hash() -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(bireme_protocol::build_id())
 }
 
-fn pieces(frame: Frame) -> Result<(Pieces, u64), CollectivesError> {
+fn message(frame: Frame) -> Result<Message, CollectivesError> {
     let body = match frame.body {
         Body::Empty => Vec::new(),
         Body::Batch(batch) => batch_codec::encode(&batch)?,
@@ -208,119 +214,7 @@ fn pieces(frame: Frame) -> Result<(Pieces, u64), CollectivesError> {
         partition: frame.partition,
         bytes: frame.bytes,
         body_bytes,
+        offset: None,
     };
-    let mut pieces = Vec::with_capacity(body.len() + 1);
-    pieces.push(Buffer::from_vec(header.to_bytes().to_vec()));
-    pieces.extend(body);
-    Ok((pieces, body_bytes))
-}
-
-async fn accept(
-    listener: UnixListener,
-    ours: Greeting,
-    inbox: Arc<OnceLock<Weak<dyn Inbox>>>,
-    on_lost: OnLost,
-) {
-    let mut readers = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if readers.len() < ours.size as usize + SPARE_CONNECTIONS => {
-                    readers.spawn(read(stream, ours, Arc::clone(&inbox), Arc::clone(&on_lost)));
-                }
-                Ok(_) => tracing::warn!("refuse a connection: too many are open"),
-                Err(error) => {
-                    tracing::warn!(%error, "accept a connection");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                }
-            },
-            Some(_) = readers.join_next(), if !readers.is_empty() => {}
-        }
-    }
-}
-
-async fn read(
-    stream: UnixStream,
-    ours: Greeting,
-    inbox: Arc<OnceLock<Weak<dyn Inbox>>>,
-    on_lost: OnLost,
-) {
-    let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
-    let peer = match greet(&mut stream, ours).await {
-        Ok(peer) => peer,
-        Err(reason) => {
-            tracing::warn!(%reason, "refuse a connection");
-            return;
-        }
-    };
-    let error = loop {
-        match read_frame(&mut stream, peer).await {
-            Ok(frame) => match inbox.get().and_then(Weak::upgrade) {
-                Some(inbox) => inbox.deliver(peer, frame),
-                None => return,
-            },
-            Err(error) => break error,
-        }
-    };
-    on_lost(peer, &error);
-}
-
-async fn greet(stream: &mut BufReader<UnixStream>, ours: Greeting) -> Result<usize, String> {
-    // The directory is private; the peer's user is checked all the same.
-    let own = fs::metadata("/proc/self").map_err(|error| error.to_string())?;
-    let credentials = stream.get_ref().peer_cred();
-    let user = credentials.map_err(|error| error.to_string())?.uid();
-    if user != own.uid() {
-        return Err(format!("it comes from user {user}"));
-    }
-    let mut bytes = [0; GREETING_BYTES];
-    tokio::time::timeout(WRITE_WITHIN, stream.read_exact(&mut bytes))
-        .await
-        .map_err(|_| "no greeting came".to_string())?
-        .map_err(|error| error.to_string())?;
-    let theirs = Greeting::from_bytes(&bytes)?;
-    if theirs.size != ours.size || theirs.rank >= ours.size || theirs.rank == ours.rank {
-        return Err(format!(
-            "it says it is rank {} of {}, this is rank {} of {}",
-            theirs.rank, theirs.size, ours.rank, ours.size
-        ));
-    }
-    if theirs.build != ours.build {
-        return Err(format!("engine {} is of another build", theirs.rank));
-    }
-    Ok(theirs.rank as usize)
-}
-
-async fn read_frame(
-    stream: &mut BufReader<UnixStream>,
-    peer: usize,
-) -> Result<Frame, CollectivesError> {
-    let failed = |source: io::Error| CollectivesError::Peer {
-        action: "receive from",
-        peer,
-        source: Arc::new(source),
-    };
-    let mut bytes = [0; HEADER_BYTES];
-    stream.read_exact(&mut bytes).await.map_err(failed)?;
-    let header = Header::from_bytes(peer, &bytes)?;
-    let mut body = MutableBuffer::from_len_zeroed(header.body_bytes as usize);
-    tokio::time::timeout(WRITE_WITHIN, stream.read_exact(body.as_slice_mut()))
-        .await
-        .map_err(|elapsed| failed(elapsed.into()))?
-        .map_err(failed)?;
-    let body = match header.kind {
-        FrameKind::Batch => Body::Encoded(body.into()),
-        FrameKind::Abort => {
-            let text = String::from_utf8_lossy(body.as_slice());
-            Body::Fault(Box::new(Fault::from_json(&text)))
-        }
-        _ => Body::Empty,
-    };
-    Ok(Frame {
-        operation: header.operation,
-        kind: header.kind,
-        partition: header.partition,
-        bytes: header.bytes,
-        body,
-    })
+    Ok(Message { header, body })
 }

@@ -224,6 +224,7 @@ impl ClusterView {
             directory: self.sockets.join(format!("exchange-{size}")),
             rank: usize::try_from(self.rank).unwrap_or(0),
             size,
+            share_memory: true,
         })
         .map_err(|error| Fault::new(ErrorCode::Unavailable, error.to_string()))?;
         let exchange = Exchange::start(communicator, self.spill.clone());

@@ -26,6 +26,7 @@ mod plan_tree;
 mod planner;
 mod queries;
 mod session_tables;
+mod shuffle_measurement;
 mod spans;
 mod table_files;
 mod task_sessions;
@@ -36,3 +37,4 @@ mod values;
 
 pub use engine::{EngineOptions, run};
 pub use error::EngineError;
+pub use shuffle_measurement::ShuffleMeasurement;

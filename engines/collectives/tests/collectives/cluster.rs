@@ -20,10 +20,16 @@ pub(crate) const WITHIN: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     InProcess,
+    SharedMemory,
+    /// Where the system has no memory to share.
     Sockets,
 }
 
-pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::InProcess, Transport::Sockets];
+pub(crate) const TRANSPORTS: [Transport; 3] = [
+    Transport::InProcess,
+    Transport::SharedMemory,
+    Transport::Sockets,
+];
 
 pub(crate) struct Engine {
     pub(crate) exchange: Arc<Exchange>,
@@ -64,12 +70,15 @@ impl Cluster {
         let engine = |rank: usize| {
             let communicator: Arc<dyn Communicator> = match transport {
                 Transport::InProcess => Arc::clone(&in_process[rank]) as _,
-                Transport::Sockets => SocketCommunicator::start(SocketOptions {
-                    directory: home.path().join("sockets"),
-                    rank,
-                    size,
-                })
-                .unwrap(),
+                Transport::SharedMemory | Transport::Sockets => {
+                    SocketCommunicator::start(SocketOptions {
+                        directory: home.path().join("sockets"),
+                        rank,
+                        size,
+                        share_memory: transport == Transport::SharedMemory,
+                    })
+                    .unwrap()
+                }
             };
             let budget = Budget::new(limits.host, limits.disk);
             let path = home.path().join(format!("spill-{rank}"));

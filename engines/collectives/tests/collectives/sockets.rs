@@ -1,18 +1,20 @@
-//! What only the socket transport must do: be private, refuse strangers, survive a restart.
+//! What only transports between processes must do: be private, refuse strangers, survive a restart,
+//! share memory and give it back.
 
-use crate::cluster::{Cluster, Transport, batch, drain, id, in_time, until};
+use crate::cluster::{Cluster, Transport, batch, drain, id, in_time, until, values};
 use bireme_collectives::{
     Communicator, Frame, FrameKind, Inbox, SocketCommunicator, SocketOptions,
 };
 use bireme_protocol::{Fault, QueryId};
+use futures::StreamExt;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, Weak};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_directory_is_private_and_strangers_are_not_heard() {
-    let cluster = Cluster::new(Transport::Sockets, 2);
+    let cluster = Cluster::new(Transport::SharedMemory, 2);
     let directory = cluster.home.path().join("sockets");
     let mode = std::fs::metadata(&directory).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
@@ -46,7 +48,7 @@ fn greeting(rank: u32, size: u32, build: u64) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engines_of_another_build_or_cluster_are_not_heard() {
-    let cluster = Cluster::new(Transport::Sockets, 2);
+    let cluster = Cluster::new(Transport::SharedMemory, 2);
     let path = cluster.home.path().join("sockets").join("exchange-0");
     for first in [greeting(1, 2, 7), greeting(1, 3, 7), greeting(0, 2, 7)] {
         let path = path.clone();
@@ -90,6 +92,7 @@ fn listen(directory: &std::path::Path, rank: usize) -> (Arc<SocketCommunicator>,
         directory: directory.to_path_buf(),
         rank,
         size: 2,
+        share_memory: true,
     })
     .unwrap();
     let recorder = Arc::new(Recorder::default());
@@ -118,4 +121,54 @@ async fn an_engine_is_reached_again_after_a_restart() {
     let (_again, inbox) = listen(home.path(), 1);
     first.post(1, frame()).unwrap();
     until("it hears again", || inbox.frames.lock().unwrap().len() == 1).await;
+}
+
+/// Bytes of memory behind the arenas of this process.
+fn shared_bytes() -> u64 {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let arenas = files.filter(|file| {
+        let target = std::fs::read_link(file.path()).unwrap_or_default();
+        target
+            .to_string_lossy()
+            .starts_with("/memfd:bireme exchange")
+    });
+    arenas
+        .filter_map(|file| std::fs::metadata(file.path()).ok())
+        .map(|file| file.blocks() * 512)
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_lie_in_shared_memory_for_as_long_as_they_are_read() {
+    const ROWS: i64 = 100_000;
+    let cluster = Cluster::new(Transport::SharedMemory, 2);
+    let operations = cluster.open(id(QueryId::random(), 0), 1);
+    let mut receiver = operations[1].receive(0).unwrap();
+    let mut held = Vec::new();
+    // The first rows go over the socket: the other side has not said yet that it can map.
+    while shared_bytes() == 0 {
+        assert!(held.len() < 1000, "rows still go over the socket");
+        in_time(operations[0].send(1, 0, batch(0..ROWS)))
+            .await
+            .unwrap();
+        held.push(in_time(receiver.next()).await.unwrap().unwrap());
+    }
+    for operation in &operations {
+        in_time(operation.finish()).await.unwrap();
+    }
+    drop(receiver);
+    cluster.engines[0]
+        .exchange
+        .close_query(operations[0].id().query);
+    assert!(
+        shared_bytes() >= ROWS as u64 * 8,
+        "the query's end frees nothing that is read"
+    );
+    let last = values(&held[held.len() - 1..]);
+    assert!(last.into_iter().eq(0..ROWS));
+    drop(held);
+    until("free memory goes back to the system", || {
+        shared_bytes() == 0
+    })
+    .await;
 }

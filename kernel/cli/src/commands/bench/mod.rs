@@ -3,6 +3,7 @@
 mod latency;
 mod measures;
 mod peer;
+mod shuffle;
 mod tpch;
 
 use crate::context::{Context, read_engines};
@@ -16,6 +17,8 @@ use std::process::ExitCode;
 pub(crate) enum BenchCommand {
     /// How long a kernel, a cluster and `%%sql SELECT 1` take, and how much memory is resident.
     Latency(LatencyArguments),
+    /// How fast two engines of this host exchange rows.
+    Shuffle(shuffle::ShuffleArguments),
     /// The 22 queries of TPC-H, beside DuckDB, Polars and DataFusion where Python has them.
     Tpch(TpchArguments),
 }
@@ -65,6 +68,7 @@ impl BenchCommand {
     pub(crate) fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         match self {
             Self::Latency(arguments) => latency::run(&arguments),
+            Self::Shuffle(arguments) => shuffle::run(&arguments),
             Self::Tpch(arguments) => tpch::run(&arguments, context),
         }
     }

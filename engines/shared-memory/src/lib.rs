@@ -1,0 +1,20 @@
+//! Memory that processes of one host share without copying: an arena that one process writes, and
+//! the read-only mapping through which others read it. Memory is an anonymous file (`memfd`), whose
+//! descriptor goes over a Unix socket, so nothing lies in `/dev/shm` and nothing outlives its last
+//! holder. What lies where is told by messages of the caller's own.
+
+#![expect(
+    unsafe_code,
+    reason = "memory is mapped, and descriptors come out of control messages"
+)]
+
+mod arena;
+mod descriptor;
+mod error;
+mod mapping;
+mod ranges;
+
+pub use arena::{Arena, Place};
+pub use descriptor::{receive_with_descriptor, send_with_descriptor};
+pub use error::SharedMemoryError;
+pub use mapping::{Block, Mapping};
