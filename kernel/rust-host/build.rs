@@ -74,6 +74,8 @@ fn manifest(lock: &str) -> io::Result<String> {
         })?;
         let _ = writeln!(text, "{name} = \"={version}\"");
     }
+    // Lints are checked in the workspace.
+    text.push_str("\n[lints.rust]\nunfulfilled_lint_expectations = \"allow\"\n");
     Ok(text)
 }
 

@@ -5,7 +5,15 @@
 //! small arrow crates only and must never make a cell compile DataFusion. Lazy frames and the verbs
 //! of `%%px` are to come here.
 
+#[doc(hidden)]
+#[expect(
+    unsafe_code,
+    clippy::print_stderr,
+    reason = "it stands in every cell, and speaks to the cell host in C's terms"
+)]
+pub mod cell;
 pub mod column;
+mod data_types;
 mod html;
 mod names;
 pub mod prelude;
@@ -13,6 +21,8 @@ mod preview;
 pub mod show;
 pub mod table;
 mod text;
+#[doc(hidden)]
+pub mod transfer;
 mod values;
 
 pub use column::Column;

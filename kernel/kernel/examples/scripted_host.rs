@@ -41,32 +41,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     b"",
                 )?;
             }
-            HostRequest::Complete { id, cursor, .. } => {
-                let item = CompletionItem {
-                    text: "push".into(),
-                    kind: "function".into(),
-                    label: "fn push".into(),
-                };
-                let items = vec![item];
-                send(
-                    &HostEvent::Completions {
-                        id,
-                        start: cursor,
-                        end: cursor,
-                        items,
-                        busy: false,
-                    },
-                    b"",
-                )?;
-            }
-            HostRequest::Inspect { id, .. } => {
-                send(
-                    &HostEvent::Inspection {
-                        id,
-                        bundle: Some(text("documentation")),
-                    },
-                    b"",
-                )?;
+            question @ (HostRequest::Complete { .. } | HostRequest::Inspect { .. }) => {
+                answer(question)?;
             }
             HostRequest::Variables { id } => {
                 let variables = vec![Variable {
@@ -142,12 +118,52 @@ fn eval(
         // Runs until it is interrupted.
         "wait" => {
             print(id, "waiting")?;
-            while !matches!(requests.recv()?, HostRequest::Interrupt) {}
+            loop {
+                match requests.recv()? {
+                    HostRequest::Interrupt => break,
+                    question => answer(question)?,
+                }
+            }
             return Ok(failed("Cancelled", "the cell was interrupted"));
         }
         _ => {}
     }
     Ok(Outcome::Ok)
+}
+
+/// What is typed is answered at any time.
+fn answer(question: HostRequest) -> Result<(), Box<dyn std::error::Error>> {
+    match question {
+        HostRequest::Complete { id, cursor, .. } => {
+            let item = CompletionItem {
+                text: "push".into(),
+                kind: "function".into(),
+                label: "fn push".into(),
+            };
+            let items = vec![item];
+            send(
+                &HostEvent::Completions {
+                    id,
+                    start: cursor,
+                    end: cursor,
+                    items,
+                    busy: false,
+                },
+                b"",
+            )?;
+        }
+        HostRequest::Inspect { id, .. } => {
+            send(
+                &HostEvent::Inspection {
+                    id,
+                    bundle: Some(text("documentation")),
+                },
+                b"",
+            )?;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn failed(ename: &str, evalue: &str) -> Outcome {

@@ -40,6 +40,7 @@ const SHOWN_LINES: usize = 20;
 /// Characters of each of them; cargo prints whole commands.
 const SHOWN_WIDTH: usize = 200;
 /// The package evcxr compiles cells in; what a session made of it is its own.
+const LOCK_FILE: &str = "Cargo.lock";
 const CELL_PACKAGE: &str = "ctx";
 /// Keeps cargo from looking for a workspace in the directories above.
 const OWN_WORKSPACE: &str = "\n[workspace]\n";
@@ -137,11 +138,7 @@ impl CellCrate {
     pub fn link_into(&self, session: &Path) -> Result<(), RustHostError> {
         let _lock = self.lock(LINK_LIMIT)?;
         let built = self.build();
-        link_tree(&built.join("target"), &session.join("target"))?;
-        let lock = "Cargo.lock";
-        fs::copy(built.join(lock), session.join(lock))
-            .map_err(|error| RustHostError::io("copy the lock file of the bireme crate", error))?;
-        Ok(())
+        link_session(&built, session)
     }
 
     fn source(&self) -> PathBuf {
@@ -314,6 +311,17 @@ fn read_lines(child: &mut Child) -> Result<Receiver<String>, RustHostError> {
 }
 
 /// Links every file of a tree, or copies it where it cannot be linked; what exists stays.
+/// Puts what one session has compiled where another compiles.
+///
+/// # Errors
+/// When it cannot be linked or copied.
+pub fn link_session(from: &Path, to: &Path) -> Result<(), RustHostError> {
+    link_tree(&from.join("target"), &to.join("target"))?;
+    let copy = fs::copy(from.join(LOCK_FILE), to.join(LOCK_FILE));
+    copy.map_err(|error| RustHostError::io("copy the lock file of a session", error))?;
+    Ok(())
+}
+
 fn link_tree(from: &Path, to: &Path) -> Result<(), RustHostError> {
     let failed = |error| RustHostError::io(format!("link {}", from.display()), error);
     make(to)?;

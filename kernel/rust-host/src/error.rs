@@ -36,7 +36,9 @@ pub enum RustHostError {
     #[error(transparent)]
     Px(#[from] PxError),
     /// The command line is not understood.
-    #[error("{reason}; usage: bireme-rust host --home DIR | cell-host | prepare --home DIR")]
+    #[error(
+        "{reason}; usage: bireme-rust host --home DIR | cell-host | prepare --home DIR | analyst | idle-host"
+    )]
     Usage {
         /// What is wrong with it.
         reason: String,

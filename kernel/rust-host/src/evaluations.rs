@@ -44,6 +44,8 @@ struct State {
     cell_host: Option<Arc<Mutex<Child>>>,
     /// A cargo of the host's own, which an interrupt does not concern.
     background: Option<u32>,
+    /// Other processes that it does not concern.
+    spared: Vec<u32>,
     /// Whether the process ends.
     leaving: bool,
 }
@@ -129,6 +131,11 @@ impl Evaluations {
         self.lock().background = cargo;
     }
 
+    /// A process that no interrupt ends.
+    pub fn spare(&self, process: u32) {
+        self.lock().spared.push(process);
+    }
+
     /// The process ends: what fails from now on fails because of it.
     pub fn leave(&self) {
         self.lock().leaving = true;
@@ -177,6 +184,7 @@ impl Evaluations {
     fn end_once(&self) {
         let state = self.lock();
         let (cell_host, background) = (state.cell_host.clone(), state.background);
+        let mut spared = state.spared.clone();
         drop(state);
         match self.relay.refuse() {
             Phase::Running => {
@@ -186,8 +194,7 @@ impl Evaluations {
                 }
             }
             Phase::Compiling => {
-                let spared = [self.relay.cell_host(), background];
-                let spared: Vec<u32> = spared.into_iter().flatten().collect();
+                spared.extend([self.relay.cell_host(), background].iter().flatten());
                 end_builds(&spared);
             }
             Phase::Idle => {}

@@ -4,6 +4,7 @@
 //! straight to the kernel; what remains here is to prepare the cell, to keep evcxr's record of
 //! variables, and to say how the cell ended.
 
+use crate::analyst_link::AnalystLink;
 use crate::cell_crate::{self, CompileSettings};
 use crate::cell_error;
 use crate::crate_loader::CrateLoader;
@@ -12,10 +13,9 @@ use crate::error::RustHostError;
 use crate::evaluations::{Evaluations, interrupted_error};
 use crate::rewrite::{RewrittenCell, mentions, rewrite, uses};
 use crate::source_map::SourceMap;
+use crate::typing;
 use crate::variable_record::VariableRecord;
-use bireme_px::host_protocol::{
-    Bundle, CellError, CompletionItem, HostEvent, Outcome, OutputStream, Variable,
-};
+use bireme_px::host_protocol::{Bundle, CellError, HostEvent, Outcome, OutputStream, Variable};
 use bireme_px::relay::{CellReport, Relay};
 use evcxr::{CommandContext, Error, EvalContext, EvalContextOutputs, EvalOutputs};
 use serde_json::Value;
@@ -25,10 +25,15 @@ use std::process::Command;
 use std::sync::Arc;
 
 /// What every cell is compiled with.
-const PRELUDE: &str = include_str!("../prelude/cell.rs");
-const USE_CRATE: &str = "use bireme::prelude::*;";
-/// Asked once so that the first cell with a `let` does not pay for evcxr's first look at types.
-const WARM_UP: &str = "let warm = vec![1u8]; warm.le";
+pub(crate) const PRELUDE: &str = concat!(
+    "#[doc(hidden)]\nmod __bireme {\n",
+    include_str!("../../api/src/cell.rs"),
+    "}\n",
+    include_str!("../prelude/macros.rs")
+);
+/// Also replaces the module that every cell compiles by what the crate has compiled.
+const USE_CRATE: &str = "use bireme::prelude::*;\n\
+    #[doc(hidden)]\nmod __bireme { pub use ::bireme::cell::*; }";
 
 const DIED_BETWEEN_CELLS: &str = "the process of the cells died between two cells";
 const NEW_DEPENDENCY: &str = "a new dependency compiles the types that were defined in cells anew";
@@ -42,6 +47,7 @@ pub struct Evaluator {
     emitter: Arc<Emitter>,
     evaluations: Arc<Evaluations>,
     loader: Arc<CrateLoader>,
+    analyst: Arc<AnalystLink>,
     cell_directory: PathBuf,
     sources: SourceMap,
     record: VariableRecord,
@@ -77,6 +83,8 @@ pub struct Surroundings {
     pub evaluations: Arc<Evaluations>,
     /// Provides the `bireme` crate.
     pub loader: Arc<CrateLoader>,
+    /// Answers questions while a cell is evaluated.
+    pub analyst: Arc<AnalystLink>,
     /// Where evcxr compiles.
     pub cell_directory: PathBuf,
 }
@@ -103,6 +111,7 @@ impl Evaluator {
             emitter,
             evaluations,
             loader,
+            analyst,
             cell_directory,
         } = surroundings;
         evaluations.set_cell_host(context.process_handle());
@@ -113,6 +122,7 @@ impl Evaluator {
             emitter,
             evaluations,
             loader,
+            analyst,
             cell_directory,
             sources: SourceMap::default(),
             record: VariableRecord::default(),
@@ -137,7 +147,7 @@ impl Evaluator {
 
     /// Makes evcxr look at types once, so that the first cell does not have to.
     pub fn warm_up(&mut self) {
-        let _ = self.context.completions(WARM_UP, WARM_UP.len());
+        typing::warm_up(&mut self.context);
     }
 
     /// Brings the `bireme` crate in, when it is compiled, not there yet, and costs no variable.
@@ -216,10 +226,20 @@ impl Evaluator {
             outcome = outcome.map_err(|error| cell_error::with_snapshot(error, &gone, unsaved));
             lost.append(&mut gone);
         }
+        self.tell_analyst(code, outcome.is_ok().then_some(&cell));
         Attempt {
             is_sound,
             ..Attempt::new(outcome, lost)
         }
+    }
+
+    /// What the analyst has to know of a cell, if it succeeded, and of the variables after it.
+    fn tell_analyst(&self, code: &str, succeeded: Option<&RewrittenCell>) {
+        let mut outline = self.analyst.outline();
+        if let Some(cell) = succeeded {
+            outline.note(code, cell);
+        }
+        outline.set_variables(self.variables());
     }
 
     /// Variables that went with a process that died between two cells.
@@ -332,6 +352,8 @@ impl Evaluator {
             .execute(&code)
             .map_err(|error| cell_error::describe(&error))?;
         self.crate_loaded = true;
+        let mut outline = self.analyst.outline();
+        outline.note(&code, &rewrite(&code));
         Ok(())
     }
 
@@ -383,52 +405,12 @@ impl Evaluator {
 
     /// What could stand at a cursor.
     pub fn complete(&mut self, id: u64, code: &str, cursor: usize) -> HostEvent {
-        let cursor = floor(code, cursor);
-        let context = AssertUnwindSafe(&mut self.context);
-        let found = catch_unwind(move || {
-            let context = context;
-            context.0.completions(code, cursor)
-        });
-        let (start, end, items) = match found {
-            Ok(Ok(found)) => {
-                let items = found.completions.into_iter().map(|one| CompletionItem {
-                    text: one.code,
-                    kind: one.kind.to_string(),
-                    label: one.label,
-                });
-                (found.start_offset, found.end_offset, items.collect())
-            }
-            _ => (cursor, cursor, Vec::new()),
-        };
-        HostEvent::Completions {
-            id,
-            start,
-            end,
-            items,
-            busy: false,
-        }
+        typing::complete(&mut self.context, id, code, cursor)
     }
 
     /// The documentation of the name a cursor stands in or behind.
     pub fn inspect(&mut self, id: u64, code: &str, cursor: usize) -> HostEvent {
-        let end = name_end(code, floor(code, cursor));
-        let context = AssertUnwindSafe(&mut self.context);
-        let found = catch_unwind(move || {
-            let context = context;
-            context.0.hover_at(code, end)
-        });
-        let bundle = match found {
-            Ok(Ok((plain, html))) if plain != "No documentation found" => {
-                let mut bundle = Bundle::default();
-                bundle
-                    .data
-                    .insert("text/plain".into(), Value::String(plain));
-                bundle.data.insert("text/html".into(), Value::String(html));
-                Some(bundle)
-            }
-            _ => None,
-        };
-        HostEvent::Inspection { id, bundle }
+        typing::inspect(&mut self.context, id, code, cursor)
     }
 }
 
@@ -436,24 +418,6 @@ impl Evaluator {
 fn was_dead(result: &Option<Result<EvalOutputs, Error>>, report: &CellReport) -> bool {
     let died = matches!(result, Some(Err(Error::SubprocessTerminated(_))));
     died && !report.started
-}
-
-/// The nearest place at or before a byte offset where a character begins.
-fn floor(code: &str, offset: usize) -> usize {
-    let offset = offset.min(code.len());
-    (0..=offset)
-        .rev()
-        .find(|at| code.is_char_boundary(*at))
-        .unwrap_or(0)
-}
-
-/// The end of the name that a place is in or behind.
-fn name_end(code: &str, at: usize) -> usize {
-    let rest = &code[at..];
-    let length = rest
-        .find(|letter: char| !letter.is_alphanumeric() && letter != '_')
-        .unwrap_or(rest.len());
-    at + length
 }
 
 fn start_error(reason: &str) -> RustHostError {

@@ -4,6 +4,8 @@
 //! evaluates and completes, one request after the other. The process ends when the kernel closes its
 //! stdin, and takes its compilers and its cell host with it.
 
+use crate::analyst;
+use crate::analyst_link::AnalystLink;
 use crate::build_processes::end_everything;
 use crate::cell_crate::CellCrate;
 use crate::cell_error;
@@ -85,12 +87,24 @@ pub fn prepare(home: &Path) -> Result<End, RustHostError> {
     Ok(End::Asked)
 }
 
+/// Runs the analyst of a Rust host until that ends it.
+///
+/// # Errors
+/// When it cannot start, or is not understood.
+pub fn run_analyst() -> Result<End, RustHostError> {
+    let (requests, answers) = private_streams()?;
+    let ended = analyst::run(requests, answers);
+    end_everything();
+    ended.map(|()| End::Asked)
+}
+
 /// What exists before evcxr does.
 struct Host {
     directory: SessionDirectory,
     emitter: Arc<Emitter>,
     evaluations: Arc<Evaluations>,
     loader: Arc<CrateLoader>,
+    analyst: Arc<AnalystLink>,
     relay: Arc<Relay>,
     compiler: String,
     libraries: OsString,
@@ -119,11 +133,18 @@ impl Host {
             Arc::clone(emitter),
             Arc::clone(&evaluations),
         );
+        let analyst = AnalystLink::new(
+            Arc::clone(emitter),
+            Arc::clone(&evaluations),
+            directory.analyst(),
+            directory.cell(),
+        );
         Ok(Host {
             directory,
             emitter: Arc::clone(emitter),
             evaluations,
             loader: Arc::new(loader),
+            analyst: Arc::new(analyst),
             relay,
             compiler,
             libraries: library_path(libraries.trim()),
@@ -135,7 +156,7 @@ impl Host {
         let (queue, asked) = sync_channel(QUEUE);
         let reader = Reader {
             queue,
-            emitter: Arc::clone(&self.emitter),
+            analyst: Arc::clone(&self.analyst),
             evaluations: Arc::clone(&self.evaluations),
             directory: self.directory.path().to_path_buf(),
         };
@@ -170,6 +191,7 @@ impl Host {
             emitter: Arc::clone(&self.emitter),
             evaluations: Arc::clone(&self.evaluations),
             loader: Arc::clone(&self.loader),
+            analyst: Arc::clone(&self.analyst),
             cell_directory: self.directory.cell(),
         };
         Evaluator::start(cell_host, surroundings)
@@ -220,7 +242,7 @@ impl Host {
 /// The thread that hears the kernel.
 struct Reader {
     queue: SyncSender<HostRequest>,
-    emitter: Arc<Emitter>,
+    analyst: Arc<AnalystLink>,
     evaluations: Arc<Evaluations>,
     directory: PathBuf,
 }
@@ -247,12 +269,12 @@ impl Reader {
     fn hear(&self, request: HostRequest) {
         match request {
             HostRequest::Interrupt => self.evaluations.interrupt(),
-            HostRequest::Complete { id, cursor, .. } if self.evaluations.is_busy() => {
-                self.emitter.send(&nothing_now(id, cursor));
-            }
-            HostRequest::Inspect { id, .. } if self.evaluations.is_busy() => {
-                let bundle = None;
-                self.emitter.send(&HostEvent::Inspection { id, bundle });
+            HostRequest::Complete { .. } | HostRequest::Inspect { .. } => {
+                self.analyst.wake();
+                match self.evaluations.is_busy() || self.analyst.can_answer(&request) {
+                    true => self.analyst.ask(request),
+                    false => self.enqueue(request),
+                }
             }
             request => self.enqueue(request),
         }
@@ -277,16 +299,6 @@ impl Reader {
         end_everything();
         let _ = std::fs::remove_dir_all(&self.directory);
         std::process::exit(0);
-    }
-}
-
-fn nothing_now(id: u64, cursor: usize) -> HostEvent {
-    HostEvent::Completions {
-        id,
-        start: cursor,
-        end: cursor,
-        items: Vec::new(),
-        busy: true,
     }
 }
 

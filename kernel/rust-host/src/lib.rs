@@ -3,8 +3,11 @@
 //! [`host::run`] is the process, as `bireme-rust host`; the protocol it speaks is
 //! `bireme_px::host_protocol`. Inside, [`evaluator`] drives evcxr, [`rewrite`] prepares cells,
 //! [`cell_error`] tells what went wrong in them, [`cell_crate`] provides what they link against.
+//! [`analyst`] is a second process, which completes while a cell runs.
 //! Cells run in the cell host of `bireme-px`, never here.
 
+pub mod analyst;
+mod analyst_link;
 pub mod build_processes;
 pub mod cell_crate;
 pub mod cell_error;
@@ -14,9 +17,11 @@ pub mod error;
 pub mod evaluations;
 pub mod evaluator;
 pub mod host;
+mod outline;
 pub mod rewrite;
 pub mod session_directory;
 pub mod source_map;
+mod typing;
 mod variable_record;
 
 pub use error::RustHostError;

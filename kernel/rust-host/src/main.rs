@@ -1,11 +1,12 @@
 //! The second binary of Bireme: the one that carries evcxr and rust-analyzer.
 //!
 //! `host` is the Rust host of a notebook, `cell-host` what evcxr starts to run cells in, `prepare`
-//! compiles the `bireme` crate ahead of time. cargo may call the same program as its rustc wrapper,
+//! compiles the `bireme` crate ahead of time; `analyst` and `idle-host` complete while a cell runs. cargo may call the same program as its rustc wrapper,
 //! which is told by the environment.
 
 use bireme_px::side_channel::SOCKET_ENV;
 use bireme_rust_host::RustHostError;
+use bireme_rust_host::analyst;
 use bireme_rust_host::host::{self, End};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,12 @@ fn run(arguments: &[OsString]) -> Result<End, RustHostError> {
         }
         ["host", "--home", home] => host::run(Path::new(home)),
         ["prepare", "--home", home] => host::prepare(Path::new(home)),
+        ["analyst"] => host::run_analyst(),
+        // As above.
+        ["idle-host", ..] => {
+            analyst::run_idle_host()?;
+            Ok(End::Asked)
+        }
         words => Err(RustHostError::Usage {
             reason: format!("`{}` is not a command of bireme-rust", words.join(" ")),
         }),

@@ -9,7 +9,7 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use std::ops::Range;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
-use syn::{Attribute, Block, Expr, MacroDelimiter, Stmt};
+use syn::{Attribute, Block, Expr, Item, MacroDelimiter, Stmt};
 
 const TAIL_START: &str = "crate::__bireme_tail!(";
 const TAIL_END: &str = ");";
@@ -39,6 +39,50 @@ impl RewrittenCell {
             _ => position,
         }
     }
+}
+
+/// An item of a cell: a function, a type, a `use`, and so on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellItem {
+    /// None for those without a name of their own, such as `use` and `impl`.
+    pub name: Option<String>,
+    /// As it was written.
+    pub text: String,
+}
+
+/// The items of a cell; none of one that does not parse.
+pub fn items(code: &str) -> Vec<CellItem> {
+    let (rust, _) = blank_commands(code);
+    let statements = parse(&rust).unwrap_or_default();
+    let found = statements.iter().filter_map(|statement| {
+        let Stmt::Item(item) = statement else {
+            return None;
+        };
+        let text = rust.get(item.span().byte_range())?.to_string();
+        let name = name_of(item);
+        Some(CellItem { name, text })
+    });
+    let found = found.collect();
+    drop(statements);
+    forget_spans();
+    found
+}
+
+fn name_of(item: &Item) -> Option<String> {
+    let name = match item {
+        Item::Const(item) => &item.ident,
+        Item::Enum(item) => &item.ident,
+        Item::Fn(item) => &item.sig.ident,
+        Item::Macro(item) => item.ident.as_ref()?,
+        Item::Mod(item) => &item.ident,
+        Item::Static(item) => &item.ident,
+        Item::Struct(item) => &item.ident,
+        Item::Trait(item) => &item.ident,
+        Item::Type(item) => &item.ident,
+        Item::Union(item) => &item.ident,
+        _ => return None,
+    };
+    Some(name.to_string())
 }
 
 /// Prepares a cell for the compiler.
@@ -130,6 +174,11 @@ fn shown(statement: &Stmt) -> Option<Span> {
 
 fn is_braced(delimiter: &MacroDelimiter) -> bool {
     matches!(delimiter, MacroDelimiter::Brace(_))
+}
+
+/// The code with blanks in the place of evcxr's commands.
+pub fn without_commands(code: &str) -> String {
+    blank_commands(code).0
 }
 
 /// Puts blanks in the place of the commands before the first line of Rust, as evcxr reads them.

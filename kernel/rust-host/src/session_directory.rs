@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 /// The longest directory that leaves room for the socket's name in a socket address.
 const PATH_LIMIT: usize = 80;
 const LOCK: &str = "lock";
+/// Where evcxr compiles.
+pub const CELL: &str = "cell";
 
 /// What evcxr reads at its start. Cells are compiled fast and unoptimised, see [`CARGO_CONFIG`].
 const EVCXR_CONFIG: &str = "opt_level = \"0\"\noffline_mode = true\n";
@@ -85,7 +87,12 @@ impl SessionDirectory {
 
     /// Where evcxr compiles.
     pub fn cell(&self) -> PathBuf {
-        self.path.join("cell")
+        self.path.join(CELL)
+    }
+
+    /// Where the analyst works.
+    pub fn analyst(&self) -> PathBuf {
+        self.path.join("analyst")
     }
 
     /// Where the relay listens.
@@ -94,12 +101,7 @@ impl SessionDirectory {
     }
 
     fn write_settings(&self) -> Result<(), RustHostError> {
-        make(&self.cell())?;
-        let quoted = toml_string(&self.cell());
-        write(
-            &self.path.join("evcxr.toml"),
-            &format!("[evcxr]\ntmpdir = {quoted}\n{EVCXR_CONFIG}"),
-        )?;
+        write_evcxr_settings(&self.path)?;
         write_cargo_config(&self.path)
     }
 }
@@ -108,6 +110,20 @@ impl Drop for SessionDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// Writes the settings of an evcxr that runs in a directory and compiles below it.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn write_evcxr_settings(directory: &Path) -> Result<(), RustHostError> {
+    let cell = directory.join(CELL);
+    make(&cell)?;
+    let quoted = toml_string(&cell);
+    write(
+        &directory.join("evcxr.toml"),
+        &format!("[evcxr]\ntmpdir = {quoted}\n{EVCXR_CONFIG}"),
+    )
 }
 
 /// Writes cargo's settings for every package that is compiled below a directory.

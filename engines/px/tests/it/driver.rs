@@ -10,7 +10,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// What every cell is compiled with; it belongs to the Rust host.
-const PRELUDE: &str = include_str!("../../../../kernel/rust-host/prelude/cell.rs");
+const PRELUDE: &str = concat!(
+    "mod __bireme {\n",
+    include_str!("../../../../kernel/api/src/cell.rs"),
+    "}\n",
+    include_str!("../../../../kernel/rust-host/prelude/macros.rs")
+);
 /// The last line of an answer.
 pub(crate) const COMPLETE: &str = "EVCXR_EXECUTION_COMPLETE";
 /// Stands for the line that makes evcxr give an evaluation up.

@@ -1,6 +1,8 @@
 //! Tables as cells make and see them.
 #![cfg(test)]
 
+mod transfer;
+
 use arrow_array::types::Int32Type;
 use arrow_array::{
     ArrayRef, BinaryArray, Date32Array, Decimal128Array, DictionaryArray, ListArray, NullArray,

@@ -359,11 +359,11 @@ impl RustLink {
         }
     }
 
-    /// Asks the compiler about code that is being typed; `None` while a cell runs or Rust is not up.
+    /// Asks the compiler about code that is being typed; `None` when Rust is not up.
     pub(crate) async fn ask(&self, request: impl FnOnce(u64) -> HostRequest) -> Option<HostEvent> {
         let host = self.lock().host.clone()?;
         let is_ready = matches!(*host.routes.phase().borrow(), Phase::Ready { .. });
-        if !is_ready || host.routes.is_busy() {
+        if !is_ready {
             return None;
         }
         ask(&host, request).await

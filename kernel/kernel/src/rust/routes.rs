@@ -102,14 +102,6 @@ impl Routes {
         end
     }
 
-    /// Whether a cell is being evaluated.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.lock()
-            .cell
-            .as_ref()
-            .is_some_and(|cell| cell.end.is_some())
-    }
-
     /// The plain text of the last cell's value, once.
     pub(crate) fn take_value(&self) -> Option<String> {
         self.lock().cell.as_mut()?.value.take()

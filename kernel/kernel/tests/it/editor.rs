@@ -4,7 +4,7 @@ use crate::notebook::{DEADLINE, Place, until_printed};
 use bireme_jupyter::wire::IsCompleteReply;
 
 #[tokio::test]
-async fn magics_and_sql_complete_while_a_cell_runs() {
+async fn everything_completes_while_a_cell_runs() {
     let place = Place::new();
     let notebook = place.open("a.ipynb").await;
     let mut waiting = notebook.start("wait").await;
@@ -16,8 +16,10 @@ async fn magics_and_sql_complete_while_a_cell_runs() {
     );
     let sql = notebook.front_end.complete("%%sql\nSEL", 9).await.unwrap();
     assert!(sql.matches.iter().any(|text| text == "SELECT"), "{sql:?}");
-    let rust = notebook.front_end.complete("v.pu", 4).await.unwrap();
-    assert!(rust.matches.is_empty(), "a busy compiler is not waited for");
+    let rust = notebook.front_end.complete("v.", 2).await.unwrap();
+    assert_eq!(rust.matches, ["push"]);
+    let complete = notebook.front_end.is_complete("let x = (1,").await.unwrap();
+    assert!(matches!(complete, IsCompleteReply::Incomplete { .. }));
     notebook.front_end.interrupt().await.unwrap();
     waiting.collect().await.unwrap();
     notebook.close().await;

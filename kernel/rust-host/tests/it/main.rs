@@ -2,8 +2,9 @@
 #![cfg(test)]
 
 mod client;
+mod typing;
 
-use bireme_px::host_protocol::{CellError, HostEvent, HostRequest, Outcome, OutputStream};
+use bireme_px::host_protocol::{CellError, HostEvent, Outcome, OutputStream};
 use client::Host;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -32,7 +33,8 @@ fn cells_compile_run_and_fail_as_they_should() {
     output_is_live_and_whole(&mut host);
     compiler_errors_are_at_the_users_line(&mut host);
     failures_name_their_line_and_cost_nothing(&mut host);
-    questions_are_answered(&mut host);
+    typing::questions_are_answered(&mut host);
+    typing::questions_are_answered_while_a_cell_runs(&mut host);
     let pid = host.pid();
     assert!(host.close().success());
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
@@ -179,46 +181,6 @@ fn failures_name_their_line_and_cost_nothing(host: &mut Host) {
     );
     assert_eq!(host.works("\"5\".parse::<i32>()? + x"), "25");
     assert_eq!(host.works("point.x"), "3");
-}
-
-fn questions_are_answered(host: &mut Host) {
-    let code = "names.pu".to_string();
-    host.send(&HostRequest::Complete {
-        id: 2,
-        cursor: code.len(),
-        code,
-    });
-    let HostEvent::Completions { items, start, .. } = host
-        .wait_for(|event| matches!(event, HostEvent::Completions { .. }))
-        .event
-    else {
-        unreachable!("it was waited for");
-    };
-    assert!(
-        items.iter().any(|item| item.text.starts_with("push")),
-        "{items:?}"
-    );
-    assert_eq!(start, 6);
-    let code = "Vec::with_capacity".to_string();
-    host.send(&HostRequest::Inspect {
-        id: 3,
-        cursor: code.len(),
-        code,
-    });
-    let inspection = host.wait_for(|event| matches!(event, HostEvent::Inspection { .. }));
-    let HostEvent::Inspection {
-        bundle: Some(bundle),
-        ..
-    } = &inspection.event
-    else {
-        panic!("{inspection:?}");
-    };
-    assert!(
-        bundle.data["text/plain"]
-            .as_str()
-            .unwrap()
-            .contains("capacity")
-    );
 }
 
 #[test]

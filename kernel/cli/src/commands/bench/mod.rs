@@ -1,6 +1,9 @@
 //! `bireme bench`: measures this build on this machine, beside what is installed of others.
 
+mod bench_kernel;
+mod cells;
 mod latency;
+mod lines;
 mod measures;
 mod peer;
 mod shuffle;
@@ -15,6 +18,8 @@ use std::process::ExitCode;
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
+    /// How long Rust cells and completions take, beside evcxr_jupyter if it is there.
+    Cells(cells::CellsArguments),
     /// How long a kernel, a cluster and `%%sql SELECT 1` take, and how much memory is resident.
     Latency(LatencyArguments),
     /// How fast two engines of this host exchange rows.
@@ -67,6 +72,7 @@ pub(crate) struct TpchArguments {
 impl BenchCommand {
     pub(crate) fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         match self {
+            Self::Cells(arguments) => cells::run(&arguments),
             Self::Latency(arguments) => latency::run(&arguments),
             Self::Shuffle(arguments) => shuffle::run(&arguments),
             Self::Tpch(arguments) => tpch::run(&arguments, context),

@@ -1,7 +1,8 @@
-"""Runs TPC-H queries in a peer of Bireme: one JSON object per line in, one per line out."""
+"""Runs TPC-H queries, or Rust cells, in a peer of Bireme: one JSON object per line in and out."""
 
 import json
 import os
+import shutil
 import sys
 import time
 
@@ -34,6 +35,31 @@ def open_datafusion(data):
     return datafusion.__version__, lambda sql: context.sql(sql).to_arrow_table().num_rows
 
 
+def open_evcxr_jupyter(program):
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import KernelManager
+
+    if shutil.which(program) is None:
+        raise ImportError(f"there is no program {program}")
+
+    class Manager(KernelManager):
+        kernel_spec = KernelSpec(argv=[program, "--control_file", "{connection_file}"])
+
+    manager = Manager()
+    manager.start_kernel(stdout=2)
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=120)
+
+    def run(cell):
+        reply = client.execute_interactive(cell, output_hook=lambda _: None, timeout=120)
+        if reply["content"]["status"] != "ok":
+            raise RuntimeError(reply["content"]["evalue"])
+        return 0
+
+    return client.kernel_info(reply=True)["content"]["implementation_version"], run
+
+
 def main():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # What a library prints must not be taken for an answer.
@@ -42,7 +68,7 @@ def main():
         print(json.dumps(fields), file=answers, flush=True)
 
     peer, data = sys.argv[1:]
-    opener = {"duckdb": open_duckdb, "polars": open_polars, "datafusion": open_datafusion}[peer]
+    opener = globals()[f"open_{peer}"]
     try:
         version, run = opener(data)
     except ImportError as error:

@@ -1,0 +1,121 @@
+//! How a cell reports panics and failed `?`, prints at once, and shows the value of its last
+//! expression. Until this crate is compiled its text is part of every cell, so it depends on
+//! nothing and is short; from then on cells take it from here, compiled.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+static REPORT: AtomicI32 = AtomicI32::new(-1);
+const SHOWN_BYTES: usize = 64 << 10;
+
+#[unsafe(no_mangle)]
+pub extern "C" fn bireme_cell_begin(report: i32) {
+    REPORT.store(report, Ordering::Relaxed);
+    let cell = std::thread::current().id();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = match panic.payload().downcast_ref::<&str>() {
+            Some(text) => text,
+            None => panic
+                .payload()
+                .downcast_ref::<String>()
+                .map_or("Box<dyn Any>", |text| text.as_str()),
+        };
+        let (file, line, column) = panic
+            .location()
+            .map_or(("", 0, 0), |at| (at.file(), at.line(), at.column()));
+        let thread = std::thread::current();
+        if thread.id() == cell {
+            let head = format!("panic {line} {column} {} {}\n", file.len(), message.len());
+            report_bytes(&[&head, file, message].concat());
+        } else {
+            let name = thread.name().unwrap_or("without a name");
+            std::eprintln!("the thread {name} panicked: {message}");
+        }
+    }));
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn bireme_cell_end() {
+    flush();
+}
+
+pub fn flush() {
+    let _ = std::io::stdout().flush();
+}
+
+fn report_bytes(text: &str) {
+    use std::os::fd::FromRawFd;
+    let report = REPORT.load(Ordering::Relaxed);
+    if report >= 0 {
+        let pipe = unsafe { std::fs::File::from_raw_fd(report) };
+        let _ = std::mem::ManuallyDrop::new(pipe).write_all(text.as_bytes());
+    }
+}
+
+pub fn told_error(place: &str, text: &str) -> bool {
+    let told = place.contains("EvcxrUserCodeError");
+    if told {
+        report_bytes(&format!("error {}\n{text}", text.len()));
+    }
+    told
+}
+
+fn block(mime: &str, content: &str) {
+    let text = format!("EVCXR_BEGIN_CONTENT {mime}\n{content}\nEVCXR_END_CONTENT\n");
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+pub fn tail(mark: &str) {
+    block("application/vnd.bireme.tail", mark);
+}
+
+struct Limited(String);
+
+impl std::fmt::Write for Limited {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let left = SHOWN_BYTES - self.0.len();
+        let end = (0..=left.min(text.len()))
+            .rev()
+            .find(|at| text.is_char_boundary(*at));
+        self.0.push_str(&text[..end.unwrap_or(0)]);
+        if text.len() > left {
+            Err(std::fmt::Error)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+pub trait ShowDebug {
+    fn evcxr_display(&self);
+}
+
+impl<T: std::fmt::Debug + ?Sized> ShowDebug for &T {
+    fn evcxr_display(&self) {
+        if std::any::type_name::<T>() == "()" {
+            return;
+        }
+        let mut text = Limited(String::new());
+        if write!(text, "{:?}", self).is_err() {
+            text.0.push_str(" …");
+        }
+        block("text/plain", &text.0);
+    }
+}
+
+pub trait ShowType {
+    fn evcxr_display(&mut self);
+}
+
+impl<T: ?Sized> ShowType for &T {
+    fn evcxr_display(&mut self) {
+        block(
+            "text/plain",
+            &format!(
+                "<{}: it has neither Debug nor evcxr_display>",
+                std::any::type_name::<T>()
+            ),
+        );
+    }
+}

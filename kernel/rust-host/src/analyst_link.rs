@@ -1,0 +1,283 @@
+//! The Rust host's side of its analyst: started when somebody first asks about code, told what cells
+//! have defined, and asked from then on, so that only one process keeps what completions need in
+//! memory. Nothing here waits: what the analyst cannot take at once is answered with nothing.
+
+use crate::cell_crate::link_session;
+use crate::emitter::Emitter;
+use crate::error::RustHostError;
+use crate::evaluations::Evaluations;
+use crate::outline::Outline;
+use crate::rewrite::without_commands;
+use crate::session_directory::{CELL, write_evcxr_settings};
+use crate::typing;
+use bireme_px::frame::{encode, read_frame};
+use bireme_px::host_protocol::{HostEvent, HostRequest};
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Questions that may wait for the analyst; who types asks anew.
+const QUEUE: usize = 8;
+/// Less urgent than the cell that runs.
+const NICENESS: &str = "5";
+
+/// The analyst of one host.
+pub struct AnalystLink {
+    emitter: Arc<Emitter>,
+    evaluations: Arc<Evaluations>,
+    /// Where its evcxr compiles, and where that of the host does.
+    directory: PathBuf,
+    cell_directory: PathBuf,
+    outline: Mutex<Outline>,
+    questions: Mutex<Questions>,
+    /// It has said that it answers.
+    is_ready: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+enum Questions {
+    #[default]
+    NotStarted,
+    Open(SyncSender<Question>),
+    Closed,
+}
+
+/// A request, and the length of what was put before the code that is being typed.
+struct Question {
+    request: HostRequest,
+    prefix: usize,
+    dependencies: Vec<String>,
+}
+
+impl AnalystLink {
+    /// Nothing is started yet. `directory` is for the analyst alone.
+    pub fn new(
+        emitter: Arc<Emitter>,
+        evaluations: Arc<Evaluations>,
+        directory: PathBuf,
+        cell_directory: PathBuf,
+    ) -> Self {
+        Self {
+            emitter,
+            evaluations,
+            directory,
+            cell_directory,
+            outline: Mutex::default(),
+            questions: Mutex::default(),
+            is_ready: Arc::default(),
+        }
+    }
+
+    /// What cells have defined.
+    pub fn outline(&self) -> MutexGuard<'_, Outline> {
+        lock(&self.outline)
+    }
+
+    /// Starts the analyst, if that was not done: somebody types.
+    pub fn wake(&self) {
+        let mut questions = lock(&self.questions);
+        if !matches!(*questions, Questions::NotStarted) {
+            return;
+        }
+        *questions = match self.start() {
+            Ok(open) => Questions::Open(open),
+            Err(error) => {
+                tracing::warn!(%error, "there are no completions while a cell runs");
+                Questions::Closed
+            }
+        };
+    }
+
+    /// Whether it answers, and can answer this: evcxr's own commands are known to the host only.
+    pub fn can_answer(&self, request: &HostRequest) -> bool {
+        let is_command = match request {
+            HostRequest::Complete { code, cursor, .. } => {
+                let before = code.get(..*cursor).unwrap_or(code);
+                let line = before.rsplit('\n').next().unwrap_or(before);
+                line.trim_start().starts_with(':')
+            }
+            _ => false,
+        };
+        self.is_ready.load(Ordering::Acquire) && !is_command
+    }
+
+    /// Passes a question on; it is answered with nothing when the analyst cannot take it.
+    pub fn ask(&self, request: HostRequest) {
+        let outline = self.outline().clone();
+        let prefix = outline.text();
+        let question = Question {
+            request: behind(&prefix, request.clone()),
+            prefix: prefix.len(),
+            dependencies: outline.dependencies().to_vec(),
+        };
+        let taken = match &*lock(&self.questions) {
+            Questions::Open(questions) => questions.try_send(question).is_ok(),
+            _ => false,
+        };
+        if !taken {
+            no_answer(&request)
+                .iter()
+                .for_each(|none| self.emitter.send(none));
+        }
+    }
+
+    fn start(&self) -> Result<SyncSender<Question>, RustHostError> {
+        write_evcxr_settings(&self.directory)?;
+        let failed = |error| RustHostError::io("start the analyst", error);
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut child = Command::new("nice")
+            .args(["-n", NICENESS])
+            .arg(program)
+            .arg("analyst")
+            .current_dir(&self.directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        self.evaluations.spare(child.id());
+        let (open, questions) = sync_channel(QUEUE);
+        let prefixes = Arc::new(Mutex::new(HashMap::new()));
+        let answers = child.stdout.take();
+        let emitter = Arc::clone(&self.emitter);
+        let asked = Arc::clone(&prefixes);
+        let is_ready = Arc::clone(&self.is_ready);
+        let read = move || {
+            if let Some(answers) = answers {
+                tell(answers, &emitter, &asked, &is_ready);
+            }
+            is_ready.store(false, Ordering::Release);
+        };
+        let writer = Writer {
+            child,
+            directory: self.directory.clone(),
+            cell_directory: self.cell_directory.clone(),
+            dependencies: Vec::new(),
+            prefixes,
+        };
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
+        thread("analyst answers").spawn(read).map_err(failed)?;
+        let write = move || writer.run(&questions);
+        thread("analyst questions").spawn(write).map_err(failed)?;
+        Ok(open)
+    }
+}
+
+/// Writes questions, and sees to dependencies before them.
+struct Writer {
+    child: Child,
+    directory: PathBuf,
+    cell_directory: PathBuf,
+    dependencies: Vec<String>,
+    prefixes: Arc<Mutex<HashMap<u64, usize>>>,
+}
+
+impl Writer {
+    fn run(mut self, questions: &Receiver<Question>) {
+        while let Ok(question) = questions.recv() {
+            if let Err(error) = self.write(&question) {
+                tracing::warn!(%error, "the analyst is gone");
+                break;
+            }
+        }
+        drop(self.child.stdin.take());
+        // It has nothing to do but to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn write(&mut self, question: &Question) -> Result<(), RustHostError> {
+        if self.dependencies != question.dependencies {
+            self.dependencies.clone_from(&question.dependencies);
+            link_session(&self.cell_directory, &self.directory.join(CELL))?;
+            self.send(&HostRequest::Eval {
+                id: 0,
+                code: self.dependencies.join("\n"),
+                label: String::new(),
+            })?;
+        }
+        if let HostRequest::Complete { id, .. } = question.request {
+            lock(&self.prefixes).insert(id, question.prefix);
+        }
+        self.send(&question.request)
+    }
+
+    fn send(&mut self, request: &HostRequest) -> Result<(), RustHostError> {
+        let bytes = encode(request, b"")?;
+        let pipe = self.child.stdin.as_mut();
+        let written = pipe.map_or(Ok(()), |pipe| pipe.write_all(&bytes));
+        written.map_err(|error| RustHostError::io("ask the analyst", error))
+    }
+}
+
+/// Hands answers on, their places counted in the code that is being typed.
+fn tell(
+    mut answers: impl Read,
+    emitter: &Emitter,
+    prefixes: &Mutex<HashMap<u64, usize>>,
+    is_ready: &AtomicBool,
+) {
+    while let Ok(Some(frame)) = read_frame(&mut answers) {
+        let answer = match frame.message {
+            HostEvent::Ready { .. } => {
+                is_ready.store(true, Ordering::Release);
+                continue;
+            }
+            HostEvent::Completions {
+                id,
+                start,
+                end,
+                items,
+                busy,
+            } => {
+                let prefix = lock(prefixes).remove(&id).unwrap_or(0);
+                HostEvent::Completions {
+                    id,
+                    start: start.saturating_sub(prefix),
+                    end: end.saturating_sub(prefix),
+                    items,
+                    busy,
+                }
+            }
+            other => other,
+        };
+        emitter.send(&answer);
+    }
+}
+
+/// The request with other code before the code that is being typed.
+fn behind(prefix: &str, request: HostRequest) -> HostRequest {
+    // Commands may only come first; those of earlier cells have been carried out.
+    let joined = |code: String| [prefix, &without_commands(&code)].concat();
+    match request {
+        HostRequest::Complete { id, code, cursor } => HostRequest::Complete {
+            id,
+            code: joined(code),
+            cursor: cursor + prefix.len(),
+        },
+        HostRequest::Inspect { id, code, cursor } => HostRequest::Inspect {
+            id,
+            code: joined(code),
+            cursor: cursor + prefix.len(),
+        },
+        other => other,
+    }
+}
+
+fn no_answer(request: &HostRequest) -> Option<HostEvent> {
+    match request {
+        HostRequest::Complete { id, cursor, .. } => Some(typing::nothing(*id, *cursor, true)),
+        HostRequest::Inspect { id, .. } => Some(HostEvent::Inspection {
+            id: *id,
+            bundle: None,
+        }),
+        _ => None,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
