@@ -72,6 +72,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "bireme-kernel",
         &[
+            "bireme",
             "bireme-protocol",
             "bireme-settings",
             "bireme-px",

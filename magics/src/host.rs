@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use bireme_protocol::Fault;
 use bireme_settings::Settings;
@@ -29,6 +31,16 @@ pub enum Restart {
     Kernel,
     /// Those, and the session's names on the cluster.
     KernelAndSession,
+}
+
+/// Takes the rows of a query, for a Rust variable.
+#[async_trait]
+pub trait RowSink: Send {
+    /// Takes rows; tells the bytes taken so far.
+    fn write(&mut self, batch: &RecordBatch) -> Result<u64, Fault>;
+
+    /// Binds the variable.
+    async fn finish(self: Box<Self>, schema: &Schema) -> Result<(), Fault>;
 }
 
 /// What runs a cell: where a magic's outputs go and its questions are answered.
@@ -82,6 +94,9 @@ pub trait Host: Send + Sync {
 
     /// The value of a Rust expression: a JSON scalar. Nothing is shown.
     async fn rust_value(&self, expression: &str) -> Result<Value, Fault>;
+
+    /// Where rows for a Rust variable go.
+    fn rows_for_rust(&self, variable: &str) -> Box<dyn RowSink>;
 
     /// Runs text as a cell of its own: Rust or magics. [`Body::padded`] keeps its positions.
     async fn evaluate(&self, body: &Body) -> Result<(), Fault>;

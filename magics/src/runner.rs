@@ -34,6 +34,9 @@ pub(crate) struct Runner<'h> {
     display_id: Option<String>,
 }
 
+/// Takes the rows of a query as they come.
+pub(crate) type Take<'t> = &'t mut (dyn FnMut(RecordBatch) -> Result<(), Fault> + Send);
+
 /// One piece of work, from its start on.
 struct Work {
     started: Instant,
@@ -89,11 +92,40 @@ impl<'h> Runner<'h> {
 
     /// Runs one statement to its end. Positions in a fault are positions in `sql`.
     pub(crate) async fn run(&mut self, sql: &str, options: &RunOptions) -> Result<Outcome, Fault> {
+        let mut batches = Vec::new();
+        let mut keep = |batch| {
+            batches.push(batch);
+            Ok(())
+        };
         let mut work = self.begin();
-        let followed = self.follow(sql, &one_row_more(options), &mut work).await;
-        let outcome = followed.map(|outcome| outcome.cut(options));
+        let more = one_row_more(options);
+        let followed = self.follow(sql, &more, &mut keep, &mut work).await;
+        let outcome = followed.map(|(schema, summary)| {
+            let outcome = Outcome {
+                schema,
+                batches,
+                summary,
+                is_cut: false,
+            };
+            outcome.cut(options)
+        });
         self.end(&work, &outcome, |outcome, _| {
             progress::summary(outcome.summary.rows, &outcome.summary.progress)
+        });
+        outcome
+    }
+
+    /// Runs one statement to its end and gives its rows away as they come.
+    pub(crate) async fn run_into(
+        &mut self,
+        sql: &str,
+        options: &RunOptions,
+        take: Take<'_>,
+    ) -> Result<(SchemaRef, QuerySummary), Fault> {
+        let mut work = self.begin();
+        let outcome = self.follow(sql, options, take, &mut work).await;
+        self.end(&work, &outcome, |(_, summary), _| {
+            progress::summary(summary.rows, &summary.progress)
         });
         outcome
     }
@@ -123,13 +155,14 @@ impl<'h> Runner<'h> {
         &mut self,
         sql: &str,
         options: &RunOptions,
+        take: Take<'_>,
         work: &mut Work,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<(SchemaRef, QuerySummary), Fault> {
         let service = self.attached(work).await?;
         work.latest = Latest::Doing("planning");
         let mut query = self.wait(service.submit(sql, options), work).await??;
         work.latest = Latest::Step(progress::Step::default());
-        let mut outcome = Gathered::default();
+        let mut schema = None;
         loop {
             let next = self.wait(query.next(), work);
             let Some(update) = next.await.map_err(|fault| fault.of_query(query.id()))? else {
@@ -140,9 +173,15 @@ impl<'h> Runner<'h> {
                 QueryUpdate::Progress { total, engines } => {
                     work.latest = Latest::Step(progress::Step { total, engines });
                 }
-                QueryUpdate::Schema(schema) => outcome.schema = Some(schema),
-                QueryUpdate::Batch(batch) => outcome.batches.push(batch),
-                QueryUpdate::Done(summary) => return Ok(outcome.end(*summary)),
+                QueryUpdate::Schema(columns) => schema = Some(columns),
+                QueryUpdate::Batch(batch) => {
+                    schema.get_or_insert_with(|| batch.schema());
+                    take(batch).map_err(|fault| fault.of_query(query.id()))?;
+                }
+                QueryUpdate::Done(summary) => {
+                    let schema = schema.unwrap_or_else(|| Arc::new(Schema::empty()));
+                    return Ok((schema, *summary));
+                }
             }
             self.tick(work);
         }
@@ -216,28 +255,6 @@ impl<'h> Runner<'h> {
                 self.host.display(bundle, Some(&id));
                 self.display_id = Some(id);
             }
-        }
-    }
-}
-
-#[derive(Default)]
-struct Gathered {
-    schema: Option<SchemaRef>,
-    batches: Vec<RecordBatch>,
-}
-
-impl Gathered {
-    fn end(self, summary: QuerySummary) -> Outcome {
-        let first = self.batches.first().map(RecordBatch::schema);
-        let schema = self
-            .schema
-            .or(first)
-            .unwrap_or_else(|| Arc::new(Schema::empty()));
-        Outcome {
-            schema,
-            batches: self.batches,
-            summary,
-            is_cut: false,
         }
     }
 }

@@ -56,6 +56,59 @@ def test_rust_values_are_bound_in_sql(bireme_kernel):
     assert plain(cells[2]) == "2"
 
 
+def test_rows_become_a_rust_variable(bireme_kernel):
+    cells = run(
+        [
+            "let before = 7;",
+            "%%sql --to rows\nSELECT n, 'v' || n AS name FROM generate_series(1, 1000) AS t (n) ORDER BY n",
+            "use arrow_array::cast::AsArray;\n"
+            "use arrow_array::types::Int64Type;\n"
+            "let total: i64 = rows.batches().iter()"
+            ".flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).sum();\n"
+            "format!(\"{before} {} {total}\", rows.num_rows())",
+            "rows.tail(1)",
+        ],
+        bireme_kernel,
+    )
+    assert "rows: Table, 1_000 rows × 2 columns" in plain(cells[1]), plain(cells[1])
+    assert '"7 1000 500500"' in plain(cells[2]), cells[2].outputs
+    assert "v1000" in plain(cells[3]), plain(cells[3])
+
+
+def test_memory_and_time_of_a_cell_are_limited_and_cost_no_variable(bireme_kernel):
+    def fails(cell):
+        cell = nbformat.v4.new_code_cell(cell)
+        cell.metadata["tags"] = ["raises-exception"]
+        return cell
+
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("%config rust.memory_limit 500MB\n%config rust.timeout 2s"),
+            nbformat.v4.new_code_cell("let kept = vec![1u8; 10_000_000];"),
+            fails("let large = vec![1u8; 2_000_000_000]; large.len()"),
+            fails("loop { std::hint::spin_loop(); }"),
+            nbformat.v4.new_code_cell("kept.len()"),
+        ]
+    )
+    nbclient.NotebookClient(notebook, kernel_name=bireme_kernel, timeout=CELL_SECONDS).execute()
+    _, _, large, loop, kept = notebook.cells
+    error = large.outputs[-1]
+    assert error.ename == "Crashed" and "rust.memory_limit" in "\n".join(error.traceback), large.outputs
+    assert loop.outputs[-1].ename == "TimedOut", loop.outputs
+    assert "10000000" in plain(kept)
+
+
+def test_without_a_toolchain_sql_works_and_rust_says_what_to_install(bireme_kernel, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    cells = ["%%sql\nSELECT 42 AS answer", "1 + 1"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = nbclient.NotebookClient(notebook, kernel_name=bireme_kernel, timeout=CELL_SECONDS)
+    with pytest.raises(CellExecutionError) as raised:
+        client.execute()
+    assert "42" in plain(notebook.cells[0])
+    assert "https://rustup.rs" in raised.value.traceback, raised.value.traceback
+
+
 def test_what_sql_cannot_hold_fails_at_the_expression(bireme_kernel):
     cells = ["let list = vec![1];", "%%sql\nSELECT {{list}} AS list"]
     with pytest.raises(CellExecutionError) as raised:

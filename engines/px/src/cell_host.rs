@@ -27,10 +27,11 @@ const ABANDONED: &[u8] = b"\xff\n";
 /// The longest command line evcxr could send: two paths.
 const COMMAND_LIMIT: usize = 16 << 10;
 /// Environment evcxr sets for its own runtime; the user's child processes must not see it.
-const PRIVATE_ENVIRONMENT: [&str; 3] = [
+const PRIVATE_ENVIRONMENT: [&str; 4] = [
     "EVCXR_IS_RUNTIME",
     "RUST_BACKTRACE",
     side_channel::SOCKET_ENV,
+    side_channel::MEMORY_ENV,
 ];
 
 /// Runs the cell host until evcxr closes its stdin.
@@ -254,6 +255,12 @@ fn confine() -> Result<(), PxError> {
         .map_err(|error| PxError::io("ask to die with the Rust host", error))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)
         .map_err(|error| PxError::io("turn off core dumps", error))?;
+    if let Some(bytes) = side_channel::memory_limit() {
+        // What is allocated beyond fails, and the cell with it; without, the system would choose
+        // whom to end.
+        setrlimit(Resource::RLIMIT_DATA, bytes, bytes)
+            .map_err(|error| PxError::io("limit the memory of cells", error))?;
+    }
     // Without the right to raise the score the process is merely not preferred.
     if let Ok(mut score) = OpenOptions::new()
         .write(true)

@@ -17,6 +17,13 @@ use std::os::unix::net::UnixStream;
 pub const PIPES: usize = 3;
 /// Environment variable that tells the cell host where the relay listens.
 pub const SOCKET_ENV: &str = "BIREME_CELL_SOCKET";
+/// Environment variable that limits the memory of the process that runs cells, in bytes.
+pub const MEMORY_ENV: &str = "BIREME_CELL_MEMORY";
+
+/// The limit it sets, if it sets one.
+pub fn memory_limit() -> Option<u64> {
+    std::env::var_os(MEMORY_ENV)?.to_str()?.parse().ok()
+}
 
 /// What the cell host says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -166,11 +166,32 @@ pub static TABLE: &[Setting] = &[
         "A query that runs longer fails; 0 = no limit.",
     ),
     row(
+        "rust.bind_limit",
+        Kind::Memory,
+        "1GiB",
+        Session,
+        "Most bytes of rows that `--to` hands to a Rust variable.",
+    ),
+    row(
+        "rust.memory_limit",
+        Kind::Memory,
+        "80%",
+        Session,
+        "Memory of Rust's variables and of the running cell; a cell that needs more fails and costs no variable. Read when Rust starts.",
+    ),
+    row(
         "rust.start",
         Kind::Choice(&["auto", "lazy", "off"]),
         "auto",
         Session,
         "When the Rust host starts: in the background when the notebook has run Rust before, at the first Rust cell, or never.",
+    ),
+    row(
+        "rust.timeout",
+        Kind::Duration,
+        "0",
+        Session,
+        "A Rust cell that runs longer fails, and costs no variable; 0 = no limit. Compiling does not count.",
     ),
     row(
         "session.directory",

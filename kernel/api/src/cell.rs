@@ -40,6 +40,36 @@ pub extern "C" fn bireme_cell_end() {
     flush();
 }
 
+pub struct Here;
+
+pub fn here() -> Here {
+    Here
+}
+
+impl Here {
+    pub fn wait_for<F: std::future::IntoFuture>(self, future: F) -> F::Output {
+        wait_for(future)
+    }
+}
+
+fn wait_for<F: std::future::IntoFuture>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future.into_future());
+    loop {
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(value) => return value,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
 pub fn flush() {
     let _ = std::io::stdout().flush();
 }
@@ -48,6 +78,7 @@ fn report_bytes(text: &str) {
     use std::os::fd::FromRawFd;
     let report = REPORT.load(Ordering::Relaxed);
     if report >= 0 {
+        // SAFETY: the cell host holds this descriptor open while cells run, and it is not closed here.
         let pipe = unsafe { std::fs::File::from_raw_fd(report) };
         let _ = std::mem::ManuallyDrop::new(pipe).write_all(text.as_bytes());
     }

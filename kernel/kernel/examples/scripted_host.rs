@@ -117,6 +117,7 @@ fn eval(
         },
         // Runs until it is interrupted.
         "wait" => {
+            send(&HostEvent::Started { id }, b"")?;
             print(id, "waiting")?;
             loop {
                 match requests.recv()? {

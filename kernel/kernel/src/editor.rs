@@ -95,7 +95,7 @@ async fn ask(state: &KernelState, request: impl FnOnce(u64) -> HostRequest) -> O
 /// Somebody is typing Rust: it will be needed.
 fn start_rust(state: &KernelState) {
     if state.rust_starts_by_itself() {
-        state.rust.warm_up();
+        state.rust.warm_up(&state.settings.current());
     }
 }
 

@@ -130,7 +130,7 @@ async fn warm_up(state: &KernelState) {
         Err(fault) => tracing::debug!(%fault, "no cluster yet"),
     }
     if state.rust_starts_by_itself() && state.history.has_rust().await {
-        state.rust.warm_up();
+        state.rust.warm_up(&state.settings.current());
     }
 }
 

@@ -3,12 +3,12 @@
 
 use crate::bundles;
 use crate::kernel_state::KernelState;
-use crate::rust::RustCode;
+use crate::rust::{RustCode, RustRows};
 use crate::session_queries::SessionQueries;
 use async_trait::async_trait;
 use bireme_jupyter::ExecuteContext;
 use bireme_jupyter::wire::{self, CellError, JsonMap};
-use bireme_magics::host::{Host, LogSource, Restart, StreamName};
+use bireme_magics::host::{Host, LogSource, Restart, RowSink, StreamName};
 use bireme_magics::query::QueryService;
 use bireme_magics::{Body, Call, Cell, HelpRequest, MimeBundle, Segment, help, parse};
 use bireme_protocol::{ErrorCode, Fault};
@@ -268,6 +268,15 @@ impl Host for RunningCell {
         let value = value.await;
         self.is_in_rust.store(false, Ordering::Release);
         value
+    }
+
+    fn rows_for_rust(&self, variable: &str) -> Box<dyn RowSink> {
+        // Up by the time the rows are there.
+        let settings = self.state.settings.current();
+        self.state.rust.warm_up(&settings);
+        let link = Arc::clone(&self.state.rust);
+        let context = self.context.clone();
+        Box::new(RustRows::new(link, context, settings, variable))
     }
 
     async fn evaluate(&self, body: &Body) -> Result<(), Fault> {

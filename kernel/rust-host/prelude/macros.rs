@@ -32,3 +32,7 @@ macro_rules! __bireme_eprintln {
 }
 use crate::__bireme_print as print;
 use crate::__bireme_eprintln as eprintln;
+#[doc(hidden)]
+mod __bireme_wait {
+    pub use crate::__bireme::here;
+}

@@ -7,6 +7,7 @@ use crate::rewrite::RewrittenCell;
 use crate::source_map::{Place, Position};
 use bireme_px::host_protocol::CellError;
 use bireme_px::relay::PanicReport;
+use bireme_px::side_channel::memory_limit;
 use evcxr::{CompilationError, Error};
 
 /// Compiler errors shown of one cell.
@@ -165,9 +166,22 @@ pub fn ended(status: &str) -> CellError {
         }
         None => {
             let text = format!("the cell's process was killed by {status}");
-            plain("Crashed", text, Vec::new())
+            let mut error = plain("Crashed", text, Vec::new());
+            error.traceback.extend(memory_help(status));
+            error
         }
     }
+}
+
+/// What to do when memory was the reason, which these signals may mean.
+fn memory_help(status: &str) -> Option<String> {
+    if !status.contains("SIGABRT") && !status.contains("SIGKILL") {
+        return None;
+    }
+    let gibibytes = memory_limit()? as f64 / (1_u64 << 30) as f64;
+    Some(format!(
+        "help: if it ran out of memory: the cell and all variables may hold {gibibytes:.1} GiB (rust.memory_limit)"
+    ))
 }
 
 /// The same error, of a cell whose process died and whose snapshot went on: what that cost.

@@ -35,6 +35,8 @@ pub(crate) const PRELUDE: &str = concat!(
 const USE_CRATE: &str = "use bireme::prelude::*;\n\
     #[doc(hidden)]\nmod __bireme { pub use ::bireme::cell::*; }";
 
+const USE_TOKIO: &str = include_str!("../prelude/tokio.rs");
+
 const DIED_BETWEEN_CELLS: &str = "the process of the cells died between two cells";
 const NEW_DEPENDENCY: &str = "a new dependency compiles the types that were defined in cells anew";
 
@@ -187,9 +189,12 @@ impl Evaluator {
             self.relay.end(false);
             return Attempt::new(Err(interrupted_error()), Vec::new());
         }
-        let cell = rewrite(code);
+        let mut cell = rewrite(code);
+        if cell.adds("tokio", &["rt", "full"]) {
+            cell = cell.with_items(USE_TOKIO);
+        }
         self.warn_of_lost_variables(id, &cell);
-        self.sources.push(label, code, &cell);
+        self.sources.push(label, &cell);
         let mut lost = self.lost_between_cells(id);
         let mut variables = self.names();
         self.record.note(&self.relay, &variables);

@@ -8,10 +8,12 @@
 
 pub mod analyst;
 mod analyst_link;
+mod awaits;
 pub mod build_processes;
 pub mod cell_crate;
 pub mod cell_error;
 pub mod crate_loader;
+mod edits;
 pub mod emitter;
 pub mod error;
 pub mod evaluations;

@@ -1,9 +1,12 @@
 //! Reads a cell as Rust: what its statements are, and what its last expression is.
 //!
 //! A last expression without a semicolon is wrapped in a macro of the cell prelude that shows it,
-//! so that evcxr does not compile the cell twice to find out how to show it. Nothing else of the cell
-//! changes, and no line moves. Code that does not parse goes to the compiler as it is.
+//! so that evcxr does not compile the cell twice to find out how to show it, and `.await` becomes a
+//! call that waits. Nothing else of the cell changes, and no line moves. Code that does not parse
+//! goes to the compiler as it is.
 
+use crate::awaits::awaits;
+use crate::edits::{Edit, Edits};
 use crate::source_map::Position;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use std::ops::Range;
@@ -13,31 +16,51 @@ use syn::{Attribute, Block, Expr, Item, MacroDelimiter, Stmt};
 
 const TAIL_START: &str = "crate::__bireme_tail!(";
 const TAIL_END: &str = ");";
+const WAIT_START: &str = "crate::__bireme_wait::here().wait_for(";
+const WAIT_END: &str = ")";
 
 /// A cell as it goes to the compiler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RewrittenCell {
+    /// As the user wrote it.
+    pub user_code: String,
     /// The code to compile.
     pub code: String,
-    /// Where the wrapping was inserted, if it was.
-    pub tail: Option<Position>,
-    /// Byte ranges of the statements in the user's own code; empty when it does not parse.
+    /// Byte ranges of the statements in the code to compile; empty when it does not parse.
     pub statements: Vec<Range<usize>>,
     /// Lines before the first line of Rust that are commands of evcxr, such as `:dep`.
     pub commands: Vec<String>,
+    edits: Edits,
 }
 
 impl RewrittenCell {
     /// Puts a position in the compiled code back to where it is in the user's.
     pub fn original(&self, position: Position) -> Position {
-        match self.tail {
-            Some(tail) if tail.line == position.line && position.column > tail.column => {
-                let inserted = TAIL_START.len();
-                let column = position.column.saturating_sub(inserted).max(tail.column);
-                Position { column, ..position }
-            }
-            _ => position,
-        }
+        self.edits.original(&self.user_code, &self.code, position)
+    }
+
+    /// Puts items behind the code, which move no line of it.
+    pub fn with_items(mut self, items: &str) -> Self {
+        self.code = [&self.code, "\n", items].concat();
+        self
+    }
+
+    /// Whether its commands bring in a crate with one of these features, as far as can be told.
+    pub fn adds(&self, name: &str, features: &[&str]) -> bool {
+        self.commands.iter().any(|command| {
+            let words = command.strip_prefix(":dep").map(str::trim_start);
+            let rest = words.and_then(|words| words.strip_prefix(name));
+            rest.is_some_and(|rest| {
+                let is_whole = rest.trim_start().starts_with('=');
+                let has = |feature: &&str| rest.contains(&format!("\"{feature}"));
+                is_whole && features.iter().any(has)
+            })
+        })
+    }
+
+    /// Puts a byte offset in the compiled code back to where it is in the user's.
+    pub fn original_offset(&self, offset: usize) -> usize {
+        self.edits.undo(offset)
     }
 }
 
@@ -89,36 +112,68 @@ fn name_of(item: &Item) -> Option<String> {
 pub fn rewrite(code: &str) -> RewrittenCell {
     let (rust, commands) = blank_commands(code);
     let mut cell = RewrittenCell {
+        user_code: code.to_string(),
         code: code.to_string(),
-        tail: None,
         statements: Vec::new(),
         commands,
+        edits: Edits::default(),
     };
     let Ok(statements) = parse(&rust) else {
         forget_spans();
         return cell;
     };
-    cell.statements = statements
+    let mut ranges: Vec<Range<usize>> = statements
         .iter()
         .map(|statement| statement.span().byte_range())
         .collect();
-    if let (Some(tail), Some(range)) = (
-        statements.last().and_then(shown),
-        cell.statements.last_mut(),
-    ) {
-        *range = tail.byte_range();
-        let start = tail.start();
-        cell.tail = Some(Position {
-            line: start.line,
-            column: start.column + 1,
-        });
-        let (before, rest) = code.split_at(range.start);
-        let (value, after) = rest.split_at(range.len());
-        cell.code = [before, TAIL_START, value, TAIL_END, after].concat();
+    let mut edits = Vec::new();
+    let insert = |at, inserted| Edit {
+        at,
+        removed: 0,
+        inserted,
+    };
+    let tail = statements
+        .last()
+        .and_then(shown)
+        .map(|tail| tail.byte_range());
+    if let (Some(tail), Some(range)) = (&tail, ranges.last_mut()) {
+        range.clone_from(tail);
+        edits.push(insert(tail.start, TAIL_START));
     }
+    for (statement, range) in statements.iter().zip(&ranges) {
+        if !matches!(statement, Stmt::Item(_)) {
+            wait(&rust, range, &mut edits);
+        }
+    }
+    edits.extend(tail.map(|tail| insert(tail.end, TAIL_END)));
     drop(statements);
     forget_spans();
+    cell.edits = Edits::new(edits);
+    cell.code = cell.edits.apply(code);
+    cell.statements = ranges.iter().map(|range| cell.edits.redo(range)).collect();
     cell
+}
+
+/// Makes each `.await` of a statement a call that waits.
+fn wait(code: &str, range: &Range<usize>, edits: &mut Vec<Edit>) {
+    let Some(statement) = code.get(range.clone()) else {
+        return;
+    };
+    if !statement.contains("await") {
+        return;
+    }
+    for found in awaits(statement) {
+        edits.push(Edit {
+            at: range.start + found.start,
+            removed: 0,
+            inserted: WAIT_START,
+        });
+        edits.push(Edit {
+            at: range.start + found.range.start,
+            removed: found.range.len(),
+            inserted: WAIT_END,
+        });
+    }
 }
 
 /// Spans that nobody needs any more keep the text of their cell for ever without this.
@@ -240,8 +295,16 @@ mod tests {
     fn commands_come_first_and_stay() {
         let cell = rewrite(":dep é = \"1\"\n// note\n\nx");
         assert_eq!(cell.commands, [":dep é = \"1\""]);
-        assert_eq!(cell.tail, Some(Position { line: 4, column: 1 }));
         assert!(cell.code.ends_with("\n\ncrate::__bireme_tail!(x);"));
+    }
+
+    #[test]
+    fn waiting_is_a_call() {
+        insta::assert_snapshot!(code("let x = f(1).await?;\nasync fn g() { h().await }\nx.await"), @r"
+        let x = crate::__bireme_wait::here().wait_for(f(1))?;
+        async fn g() { h().await }
+        crate::__bireme_tail!(crate::__bireme_wait::here().wait_for(x));
+        ");
     }
 
     #[test]

@@ -20,8 +20,7 @@ pub struct SourceMap {
 #[derive(Debug)]
 struct Cell {
     label: String,
-    code: String,
-    statements: Vec<Range<usize>>,
+    cell: RewrittenCell,
 }
 
 /// A place in a cell's text; lines and columns count from 1, columns in characters.
@@ -46,11 +45,10 @@ pub struct Place {
 
 impl SourceMap {
     /// Remembers a cell that is about to be evaluated.
-    pub fn push(&mut self, label: &str, code: &str, cell: &RewrittenCell) {
+    pub fn push(&mut self, label: &str, cell: &RewrittenCell) {
         self.cells.push_front(Cell {
             label: label.to_string(),
-            code: code.to_string(),
-            statements: cell.statements.clone(),
+            cell: cell.clone(),
         });
         self.cells.truncate(CELLS);
     }
@@ -66,25 +64,30 @@ impl SourceMap {
 
 impl Cell {
     fn locate(&self, source: &str, offset: usize) -> Option<Place> {
-        for (at, range) in self.statements.iter().enumerate() {
-            let text = self.code.get(range.clone())?;
+        let RewrittenCell {
+            code, statements, ..
+        } = &self.cell;
+        for (at, range) in statements.iter().enumerate() {
+            let text = code.get(range.clone())?;
             // The same statement twice in a cell is there twice in the source, in the same order.
-            let is_same = |other: &&Range<usize>| self.code.get((*other).clone()) == Some(text);
-            let nth = self.statements[..at].iter().filter(is_same).count();
+            let is_same = |other: &&Range<usize>| code.get((*other).clone()) == Some(text);
+            let nth = statements[..at].iter().filter(is_same).count();
             let found = source.match_indices(text).nth(nth);
             if let Some((start, _)) = found
                 && (start..start + text.len()).contains(&offset)
             {
-                return Some(self.place(range.start + offset - start));
+                let compiled = range.start + offset - start;
+                return Some(self.place(self.cell.original_offset(compiled)));
             }
         }
         None
     }
 
     fn place(&self, offset: usize) -> Place {
-        let before = self.code.get(..offset).unwrap_or(&self.code);
+        let code = &self.cell.user_code;
+        let before = code.get(..offset).unwrap_or(code);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let text = self.code[line_start..].lines().next().unwrap_or("");
+        let text = code[line_start..].lines().next().unwrap_or("");
         Place {
             label: self.label.clone(),
             position: Position {
@@ -118,7 +121,7 @@ mod tests {
     fn map(cells: &[&str]) -> SourceMap {
         let mut map = SourceMap::default();
         for (at, code) in cells.iter().enumerate() {
-            map.push(&format!("cell [{}]", at + 1), code, &rewrite(code));
+            map.push(&format!("cell [{}]", at + 1), &rewrite(code));
         }
         map
     }

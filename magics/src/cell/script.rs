@@ -10,7 +10,7 @@ use bireme_protocol::{ErrorCode, Fault, Position};
 use crate::binding::{BoundSql, Known, Wanted, bind};
 use crate::display::plan;
 use crate::display::table::{self, Facts, short_type};
-use crate::display::units::{count, counted, milliseconds};
+use crate::display::units::{count, counted, format_bytes, milliseconds};
 use crate::host::{Host, StreamName};
 use crate::magic::Body;
 use crate::mime_bundle::MimeBundle;
@@ -235,6 +235,46 @@ impl<'h> Script<'h> {
         Ok(())
     }
 
+    /// Runs a query and binds its rows to a Rust variable.
+    pub(crate) async fn bind(
+        &mut self,
+        query: &Statement,
+        variable: &str,
+        limit: Option<u64>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Fault> {
+        let options = RunOptions {
+            values: self.bound.values_in(&query.text),
+            limit,
+            timeout,
+            is_trivial: query.is_trivial,
+            ..RunOptions::default()
+        };
+        let most = self.host.settings().bytes("rust.bind_limit");
+        let mut rows = self.host.rows_for_rust(variable);
+        let mut bytes = 0;
+        let mut take = |batch| {
+            bytes = rows.write(&batch)?;
+            if bytes > most {
+                return Err(too_many(variable, bytes, most));
+            }
+            Ok(())
+        };
+        let outcome = self.runner.run_into(&query.text, &options, &mut take).await;
+        let outcome = outcome.map_err(|fault| self.place(fault, &query.text, query.offset));
+        let (schema, summary) = outcome?;
+        rows.finish(&schema).await?;
+        let elapsed = u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX);
+        self.acknowledge(&format!(
+            "{variable}: Table, {} × {} ({}) in {}",
+            counted(summary.rows, "row"),
+            counted(schema.fields().len() as u64, "column"),
+            format_bytes(bytes),
+            milliseconds(elapsed)
+        ));
+        Ok(())
+    }
+
     /// Rows as text have no shape line: what is missing is said beside them.
     fn tell_left_out(&self, summary: &QuerySummary) {
         if summary.rows <= TEXT_ROWS_MAX {
@@ -282,6 +322,16 @@ impl<'h> Script<'h> {
 fn to_cell(mut fault: Fault, body: &Body) -> Fault {
     fault.position = fault.position.map(|position| body.to_cell(position));
     fault
+}
+
+fn too_many(variable: &str, bytes: u64, most: u64) -> Fault {
+    let message = format!(
+        "bind the rows to the Rust variable {variable}: {} have come, and rust.bind_limit is {}",
+        format_bytes(bytes),
+        format_bytes(most)
+    );
+    let hint = "aggregate on the engines, use --limit, or raise it with %config rust.bind_limit";
+    Fault::new(ErrorCode::OutOfMemory, message).with_hint(hint)
 }
 
 /// What a definition did.

@@ -19,6 +19,8 @@ static SPEC: Spec = Spec {
     summary: "Runs SQL on the engines and shows the result.",
     doc: "All statements of the cell run, and every query's result is shown. `NAME`, `--lazy`, `--limit` \
           and `--format` mean the last one.\n\n\
+          `--to V` binds the rows of the last query to the Rust variable V: a `Table`, whose `batches()` are \
+          Arrow record batches.\n\n\
           `NAME` defines a view by the last query, then shows it; it lives in the session, for later cells \
           and after a restart. `--lazy` only defines it.\n\n\
           `$name` is the value of a parameter, `{{expression}}` that of a parameter or of any Rust \
@@ -52,7 +54,12 @@ static SPEC: Spec = Spec {
             "table",
             "Show a table, or print at most 1000 rows as text.",
         ),
-        Flag::later("to"),
+        Flag::value(
+            "to",
+            ValueKind::NewName,
+            "none",
+            "Bind all rows to this Rust variable, a `Table` of Arrow batches, and show none.",
+        ),
         Flag::later("persist"),
         Flag::later("by"),
         Flag::later("sink"),
@@ -67,6 +74,10 @@ static SPEC: Spec = Spec {
         Example {
             cell: "%%sql fast\nSELECT * FROM ais WHERE SOG > $speed",
             doc: "define the view fast, and show it",
+        },
+        Example {
+            cell: "%%sql --to rows\nSELECT * FROM fast",
+            doc: "to a Rust variable",
         },
         Example {
             cell: "%sql --limit 5 SELECT * FROM fast",
@@ -112,13 +123,20 @@ fn check_last(script: &Script<'_>, call: &Call, last: &Statement) -> Result<(), 
         fault.at(position)
     };
     let name = call.arguments.text("NAME");
+    if call.arguments.has("lazy") && call.arguments.has("to") {
+        let message = "--lazy runs nothing, so there are no rows for --to";
+        return Err(usage(message.into(), "to").with_hint("leave one of the two out"));
+    }
     if call.arguments.has("lazy") && name.is_none() {
         let hint = format!("{} NAME --lazy defines the view NAME", call.title());
         return Err(usage("--lazy needs the NAME it defines".into(), "lazy").with_hint(hint));
     }
-    match name {
-        Some(name) if last.kind != StatementKind::Query => {
-            let message = format!("the view {name} needs a query, and the last statement is none");
+    let variable = call.arguments.text("to");
+    let wants = name.map(|name| format!("the view {name}"));
+    let wants = wants.or(variable.map(|variable| format!("the variable {variable}")));
+    match wants {
+        Some(wants) if last.kind != StatementKind::Query => {
+            let message = format!("{wants} needs a query, and the last statement is none");
             let fault = Fault::new(ErrorCode::InvalidArgument, message);
             Err(script.at_statement(fault, last))
         }
@@ -149,6 +167,10 @@ async fn run_last(script: &mut Script<'_>, call: &Call, last: &Statement) -> Res
             return Ok(());
         }
         remarks.push(format!("view {name}"));
+    }
+    if let Some(variable) = call.arguments.text("to") {
+        let limit = call.arguments.integer("limit");
+        return script.bind(last, variable, limit, call.timeout()).await;
     }
     let showing = Showing {
         format: Format::read(call.arguments.text("format")),

@@ -91,7 +91,11 @@ const CELLS: &[(&str, &str, &str)] = &[
         "--persist is not built yet",
         "%%sql takes",
     ),
-    ("%%sql «--to» rows\nSELECT 1", "--to is not built yet", ""),
+    (
+        "%%sql «--sink» rows\nSELECT 1",
+        "--sink is not built yet",
+        "",
+    ),
     (
         "%%sql «--sink» 'out.parquet'\nSELECT 1",
         "--sink is not built yet",

@@ -47,7 +47,7 @@ const PROPOSED: &[(&str, &str)] = &[
     ("%%sql --l|", r#""--l" -> --lazy --limit"#),
     (
         "%%sql v --lazy --|",
-        r#""--" -> --limit --rows --timeout --format"#,
+        r#""--" -> --limit --rows --timeout --format --to"#,
     ),
     ("%%sql --format |", r#""" -> table csv json"#),
     ("%%sql --format=c|", r#""c" -> csv"#),

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use bireme_client::{QueryUpdate, RunOptions};
-use bireme_magics::host::{LogSource, Restart, StreamName};
+use bireme_magics::host::{LogSource, Restart, RowSink, StreamName};
 use bireme_magics::{
     Body, Cell, Host, MimeBundle, QueryService, RunningQuery, Segment, help, parse,
 };
@@ -28,6 +30,7 @@ pub(crate) enum Event {
     Rust(String),
     Restart(Restart),
     Sent(String),
+    Bound(String, usize),
 }
 
 #[derive(Default)]
@@ -107,6 +110,7 @@ impl ScriptedHost {
                 Event::Rust(text) => format!("rust: {text}"),
                 Event::Restart(restart) => format!("restart: {restart:?}"),
                 Event::Sent(sql) => format!("sent: {sql}"),
+                Event::Bound(variable, rows) => format!("bound: {variable}, {rows} rows"),
             });
         }
         lines.join("\n")
@@ -241,6 +245,14 @@ impl Host for ScriptedHost {
                 format!("evaluate {expression}: cannot find it in this scope"),
             )),
         }
+    }
+
+    fn rows_for_rust(&self, variable: &str) -> Box<dyn RowSink> {
+        Box::new(ScriptedRows {
+            host: self.clone(),
+            variable: variable.to_string(),
+            rows: 0,
+        })
     }
 
     async fn evaluate(&self, body: &Body) -> Result<(), Fault> {
@@ -457,5 +469,24 @@ impl Drop for ScriptedQuery {
         if !self.is_done {
             self.host.state().cancelled_by_drop += 1;
         }
+    }
+}
+
+struct ScriptedRows {
+    host: ScriptedHost,
+    variable: String,
+    rows: usize,
+}
+
+#[async_trait]
+impl RowSink for ScriptedRows {
+    fn write(&mut self, batch: &RecordBatch) -> Result<u64, Fault> {
+        self.rows += batch.num_rows();
+        Ok(self.rows as u64 * 8)
+    }
+
+    async fn finish(self: Box<Self>, _: &Schema) -> Result<(), Fault> {
+        self.host.record(Event::Bound(self.variable, self.rows));
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bireme_client::Rows;
+use bireme_magics::Host;
 use bireme_protocol::ErrorCode;
 use serde_json::json;
 
@@ -229,6 +230,50 @@ async fn limits_and_previews_reach_the_engines() {
     └─────┴──────────┘
     read 1_000_000 rows, 512.0 MiB
     ");
+}
+
+#[tokio::test]
+async fn rows_go_to_a_rust_variable() {
+    let host = ScriptedHost::default();
+    host.script(answer(&rows(6), 6));
+    host.run("%%sql --to vessels --limit 100\nSELECT * FROM ais")
+        .await
+        .unwrap();
+    let (_, options) = host.submitted().remove(0);
+    assert_eq!((options.limit, options.rows), (Some(100), Rows::All));
+    insta::assert_snapshot!(host.transcript(), @r"
+    bound: vessels, 6 rows
+    vessels: Table, 6 rows × 2 columns (48 B) in 41 ms
+    ");
+}
+
+#[tokio::test]
+async fn rows_beyond_the_limit_are_not_bound() {
+    let host = ScriptedHost::default();
+    host.configure("rust.bind_limit", Some("40B"))
+        .await
+        .unwrap();
+    host.script(answer(&rows(6), 6));
+    let fault = host.run("%sql --to v SELECT * FROM ais").await.unwrap_err();
+    assert_eq!(fault.code, ErrorCode::OutOfMemory);
+    insta::assert_snapshot!(fault.message, @"bind the rows to the Rust variable v: 48 B have come, and rust.bind_limit is 40 B");
+    assert!(
+        host.events()
+            .iter()
+            .all(|event| !matches!(event, Event::Bound(..)))
+    );
+}
+
+#[tokio::test]
+async fn only_a_query_that_runs_has_rows() {
+    let host = ScriptedHost::default();
+    let fault = host
+        .run("%%sql v --lazy --to rows\nSELECT 1")
+        .await
+        .unwrap_err();
+    insta::assert_snapshot!(fault.message, @"--lazy runs nothing, so there are no rows for --to");
+    let fault = host.run("%%sql --to rows\nDROP TABLE v").await.unwrap_err();
+    insta::assert_snapshot!(fault.message, @"the variable rows needs a query, and the last statement is none");
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use crate::options::KernelOptions;
 use bireme_protocol::{ErrorCode, Fault};
 use bireme_px::frame::{self, FrameDecoder};
 use bireme_px::host_protocol::HostRequest;
+use bireme_px::side_channel::MEMORY_ENV;
+use bireme_settings::Settings;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +37,8 @@ pub(crate) struct RustHost {
 
 impl RustHost {
     /// Starts the process. Cells wait until it is ready.
-    pub(crate) fn start(options: &KernelOptions) -> Result<Self, Fault> {
-        let mut child = spawn(options)?;
+    pub(crate) fn start(options: &KernelOptions, settings: &Settings) -> Result<Self, Fault> {
+        let mut child = spawn(options, settings)?;
         let routes = Arc::new(Routes::new());
         let kill = CancellationToken::new();
         let (requests_tx, requests) = mpsc::channel(REQUESTS_MAX);
@@ -102,7 +104,7 @@ impl Drop for RustHost {
     }
 }
 
-fn spawn(options: &KernelOptions) -> Result<Child, Fault> {
+fn spawn(options: &KernelOptions, settings: &Settings) -> Result<Child, Fault> {
     let program = &options.rust_program;
     let mut command = Command::new(program);
     command
@@ -111,6 +113,7 @@ fn spawn(options: &KernelOptions) -> Result<Child, Fault> {
         .arg(options.home.root())
         .current_dir(&options.directory)
         .env("BIREME_HOME", options.home.root())
+        .env(MEMORY_ENV, settings.bytes("rust.memory_limit").to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -97,11 +97,11 @@ impl RustLink {
     }
 
     /// Starts the host without waiting for it; one that ended is left to the next cell.
-    pub(crate) fn warm_up(&self) {
+    pub(crate) fn warm_up(&self, settings: &Settings) {
         if self.lock().host.is_some() {
             return;
         }
-        if let Err(fault) = self.host() {
+        if let Err(fault) = self.host(settings) {
             tracing::info!(%fault, "the Rust host is not started in the background");
         }
     }
@@ -125,7 +125,7 @@ impl RustLink {
             return Err(bundles::fault_error(&fault, ""));
         }
         let host = self
-            .host()
+            .host(code.settings)
             .map_err(|fault| bundles::fault_error(&fault, ""))?;
         self.warn_of_lost(code.context);
         let mut line = WaitLine::new(code.context, code.settings.duration("progress.after"));
@@ -196,14 +196,14 @@ impl RustLink {
     }
 
     /// The running host, or a new one.
-    fn host(&self) -> Result<Arc<RustHost>, Fault> {
+    fn host(&self, settings: &Settings) -> Result<Arc<RustHost>, Fault> {
         let mut state = self.lock();
         if let Some(host) = &state.host
             && !matches!(*host.routes.phase().borrow(), Phase::Ended { .. })
         {
             return Ok(Arc::clone(host));
         }
-        let host = Arc::new(RustHost::start(&self.options)?);
+        let host = Arc::new(RustHost::start(&self.options, settings)?);
         state.host = Some(Arc::clone(&host));
         let names = std::mem::take(&mut state.names);
         state.lost.extend(names);
@@ -257,7 +257,7 @@ impl RustLink {
         line: &mut WaitLine<'_>,
     ) -> Result<(), CellError> {
         let id = host.new_id();
-        let mut end = host.routes.begin(id, code.context.clone(), code.is_quiet);
+        let (begun, mut end) = host.routes.begin(id, code.context.clone(), code.is_quiet);
         let (text, label) = (code.code.clone(), code.label.clone());
         if !host
             .send(HostRequest::Eval {
@@ -272,6 +272,8 @@ impl RustLink {
         let progress = host.routes.progress();
         let mut beat = tokio::time::interval(INTERVAL);
         let cancellation = code.context.cancellation();
+        let limit = code.settings.duration("rust.timeout");
+        let mut overdue = std::pin::pin!(overdue(begun, limit));
         // What the line says when nothing is waited for any more.
         let mut over = "Rust was ready";
         let ended = loop {
@@ -279,6 +281,10 @@ impl RustLink {
                 biased;
                 ended = &mut end => break ended,
                 () = cancellation.cancelled() => return self.interrupt(host, end).await,
+                () = &mut overdue => {
+                    let ended = self.interrupt(host, end).await;
+                    return ended.map_err(|error| timed_out(error, limit));
+                }
                 _ = beat.tick() => {
                     let told = progress.borrow().clone();
                     if told.is_empty() {
@@ -398,6 +404,27 @@ async fn ask(host: &RustHost, request: impl FnOnce(u64) -> HostRequest) -> Optio
         .await
         .ok()
         .flatten()
+}
+
+/// Waits until a cell has run for too long; for ever when it never runs or has no limit.
+async fn overdue(begun: oneshot::Receiver<()>, limit: Duration) {
+    if limit.is_zero() || begun.await.is_err() {
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(limit).await;
+}
+
+/// What a cell that was ended for its time says; whatever else is said of it stays.
+fn timed_out(error: CellError, limit: Duration) -> CellError {
+    if error.ename != CellError::INTERRUPTED {
+        return error;
+    }
+    let evalue = format!("the cell ran longer than {limit:?} (rust.timeout)");
+    let first = format!("TimedOut: {evalue}");
+    let rest = error.traceback.into_iter().skip(1);
+    let help = "  help: `%config rust.timeout 0` takes the limit away".to_owned();
+    let traceback = std::iter::once(first).chain(rest).chain([help]);
+    CellError::new("TimedOut", evalue).with_traceback(traceback.collect())
 }
 
 fn host_died(when: &str) -> CellError {

@@ -1,12 +1,15 @@
 //! Rust cells from the kernel's side: the Rust host as a process ([`host`]), which cell its messages
-//! belong to ([`routes`]), its life from cell to cell ([`link`]), and its values in SQL ([`value`]).
+//! belong to ([`routes`]), its life from cell to cell ([`link`]), its values in SQL ([`value`]), and
+//! rows for its variables ([`rows`]).
 //! Compiling and running are the Rust host's.
 
 mod host;
 mod link;
 mod routes;
+mod rows;
 mod starting;
 mod value;
 mod version;
 
 pub(crate) use link::{RustCode, RustLink};
+pub(crate) use rows::RustRows;

@@ -58,6 +58,8 @@ struct Cell {
     context: ExecuteContext,
     /// It is compiled, and its code runs.
     is_running: bool,
+    /// Taken when its code begins to run.
+    begun: Option<oneshot::Sender<()>>,
     /// Taken at the end.
     end: Option<oneshot::Sender<Ended>>,
     /// A cell of our own, such as that of parameters, shows nothing.
@@ -83,23 +85,26 @@ impl Routes {
         self.progress.subscribe()
     }
 
-    /// Makes a cell the one that outputs belong to; gives where its end will be told.
+    /// Makes a cell the one that outputs belong to; gives where it will be told that its code runs,
+    /// and how it ended.
     pub(crate) fn begin(
         &self,
         id: u64,
         context: ExecuteContext,
         is_quiet: bool,
-    ) -> oneshot::Receiver<Ended> {
+    ) -> (oneshot::Receiver<()>, oneshot::Receiver<Ended>) {
+        let (begun_tx, begun) = oneshot::channel();
         let (end_tx, end) = oneshot::channel();
         self.lock().cell = Some(Cell {
             id,
             context,
             is_running: false,
+            begun: Some(begun_tx),
             end: Some(end_tx),
             is_quiet,
             value: None,
         });
-        end
+        (begun, end)
     }
 
     /// The plain text of the last cell's value, once.
@@ -225,6 +230,8 @@ impl Routes {
         let mut state = self.lock();
         if let Some(cell) = state.cell.as_mut().filter(|cell| cell.id == id) {
             cell.is_running = true;
+            // A cell without a limit does not listen.
+            let _ = cell.begun.take().map(|begun| begun.send(()));
             self.progress.send_replace(String::new());
         }
     }

@@ -55,11 +55,7 @@ pub(super) fn failure(expression: &str, error: &CellError) -> Fault {
         true => ErrorCode::Cancelled,
         false => ErrorCode::InvalidArgument,
     };
-    // `error[E0425]: cannot find value ...`
-    let reason = match error.evalue.split_once("]: ") {
-        Some((head, reason)) if head.starts_with("error[") => reason,
-        _ => &error.evalue,
-    };
+    let reason = reason(error);
     let fault = Fault::new(code, format!("evaluate {{{{{expression}}}}}: {reason}"));
     if reason.contains(UNBOUND) {
         return fault.with_hint("numbers, bool, text and `Option` of these can be");
@@ -69,6 +65,25 @@ pub(super) fn failure(expression: &str, error: &CellError) -> Fault {
     match helps.next() {
         Some(help) => fault.with_hint(help),
         None => fault,
+    }
+}
+
+/// Why rows were not bound to a variable.
+pub(super) fn unbound(variable: &str, error: &CellError) -> Fault {
+    let code = match error.ename == CellError::INTERRUPTED {
+        true => ErrorCode::Cancelled,
+        false => ErrorCode::ExecutionError,
+    };
+    let reason = reason(error);
+    let message = format!("bind the rows to the Rust variable {variable}: {reason}");
+    Fault::new(code, message)
+}
+
+/// Without the compiler's number: `error[E0425]: cannot find value ...`
+fn reason(error: &CellError) -> &str {
+    match error.evalue.split_once("]: ") {
+        Some((head, reason)) if head.starts_with("error[") => reason,
+        _ => &error.evalue,
     }
 }
 

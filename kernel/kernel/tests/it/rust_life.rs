@@ -22,6 +22,18 @@ async fn an_interrupt_stops_the_cell_and_keeps_rust() {
 }
 
 #[tokio::test]
+async fn a_cell_that_runs_too_long_is_ended_and_keeps_rust() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    notebook.run("%config rust.timeout 100ms").await;
+    let error = notebook.run("wait").await.failure();
+    assert_eq!(error.ename, "TimedOut");
+    assert!(error.evalue.contains("longer than 100ms"), "{error:?}");
+    assert_eq!(notebook.run("codes").await.printed(), "wait\n");
+    notebook.close().await;
+}
+
+#[tokio::test]
 async fn a_cell_that_does_not_stop_takes_rust_with_it() {
     let place = Place::new();
     let notebook = place.open("a.ipynb").await;

@@ -33,6 +33,7 @@ fn cells_compile_run_and_fail_as_they_should() {
     output_is_live_and_whole(&mut host);
     compiler_errors_are_at_the_users_line(&mut host);
     failures_name_their_line_and_cost_nothing(&mut host);
+    futures_are_waited_for_without_threads(&mut host);
     typing::questions_are_answered(&mut host);
     typing::questions_are_answered_while_a_cell_runs(&mut host);
     let pid = host.pid();
@@ -84,6 +85,23 @@ fn values_show_themselves(host: &mut Host) {
         "{} bytes",
         many.len()
     );
+}
+
+fn futures_are_waited_for_without_threads(host: &mut Host) {
+    let code = "async fn twice(n: i32) -> Result<i32, String> { Ok(2 * n) }\n\
+        let four = twice(2).await?;\nlet text = format!(\"{}\", async { four }.await);";
+    assert_eq!(host.works(code), "");
+    assert_eq!(
+        host.works("text.len() + twice(four).await.unwrap() as usize"),
+        "9"
+    );
+    let error = host.fails("let x = 1;\nasync { if x == 1 { panic!(\"boom\") } }.await;");
+    assert_eq!(place(&error), "2:21");
+    let error = host.fails("let y = twice(1).await + wrong;");
+    assert_eq!(place(&error), "1:26");
+    // It ended no snapshot.
+    host.fails("std::process::abort()");
+    assert_eq!(host.works("four"), "4");
 }
 
 fn output_is_live_and_whole(host: &mut Host) {
