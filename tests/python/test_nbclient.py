@@ -3,6 +3,7 @@
 import nbclient
 import nbformat
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient.exceptions import CellExecutionError
 
 from bireme_kernel import bireme_kernel  # noqa: F401 (fixture)
@@ -96,6 +97,43 @@ def test_memory_and_time_of_a_cell_are_limited_and_cost_no_variable(bireme_kerne
     assert error.ename == "Crashed" and "rust.memory_limit" in "\n".join(error.traceback), large.outputs
     assert loop.outputs[-1].ename == "TimedOut", loop.outputs
     assert "10000000" in plain(kept)
+
+
+READ_LINE = 'let mut name = String::new();\nprint!("name? ");\nstd::io::stdin().read_line(&mut name)?;\nname.trim()'
+
+
+def test_a_cell_that_reads_fails_where_nobody_can_answer(bireme_kernel):
+    with pytest.raises(CellExecutionError) as raised:
+        run([READ_LINE], bireme_kernel)
+    assert raised.value.ename == "InputError", raised.value.traceback
+    assert "allow_stdin is false" in raised.value.evalue
+
+
+def test_a_cell_reads_what_the_user_types(bireme_kernel):
+    manager, client = start_new_kernel(kernel_name=bireme_kernel)
+    try:
+        asked = []
+
+        def answer(message):
+            asked.append(message["content"]["prompt"])
+            client.input("Ada Lovelace")
+
+        outputs = []
+        reply = client.execute_interactive(
+            READ_LINE,
+            allow_stdin=True,
+            stdin_hook=answer,
+            output_hook=lambda message: outputs.append(message["content"]),
+            timeout=CELL_SECONDS,
+        )
+        assert reply["content"]["status"] == "ok", reply["content"]
+        assert len(asked) == 1
+        assert any(output.get("text") == "name? " for output in outputs), outputs
+        values = [output["data"]["text/plain"] for output in outputs if "execution_count" in output and "data" in output]
+        assert values == ['"Ada Lovelace"']
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def test_without_a_toolchain_sql_works_and_rust_says_what_to_install(bireme_kernel, monkeypatch):

@@ -1,7 +1,7 @@
 //! The cell host: the processes that load and run compiled cells.
 //!
 //! evcxr starts it and talks to it by lines on stdin and stdout. Both are moved to private
-//! descriptors first: user code gets `/dev/null` to read and two pipes to write, whose other ends go
+//! descriptors first: user code gets three pipes of its own, whose other ends go
 //! to the relay in the Rust host, so that no byte a cell prints can come between evcxr and its
 //! completion lines, and every byte is seen when it is written. It asks the relay before a cell runs,
 //! and passes on the lines the relay found for evcxr. After each cell it takes a snapshot of itself,
@@ -236,12 +236,12 @@ fn hand_over_streams(socket: &Path) -> Result<(OwnedFd, UnixStream), PxError> {
     let (stdout, stdout_in) = pipe()?;
     let (stderr, stderr_in) = pipe()?;
     let (report_out, report) = pipe()?;
+    let (stdin_out, stdin) = pipe()?;
     let pid = std::process::id();
     side_channel::send(&mut relay, &CellHostMessage::Hello { pid })?;
-    let ends = [&stdout, &stderr, &report_out].map(AsRawFd::as_raw_fd);
+    let ends = [&stdout, &stderr, &report_out, &stdin].map(AsRawFd::as_raw_fd);
     side_channel::send_pipes(&relay, &ends)?;
-    let null = File::open("/dev/null").map_err(|error| PxError::io("open /dev/null", error))?;
-    dup2_stdin(&null)
+    dup2_stdin(&stdin_out)
         .and_then(|()| dup2_stdout(&stdout_in))
         .and_then(|()| dup2_stderr(&stderr_in))
         .map_err(|error| PxError::io("give user code its streams", error))?;

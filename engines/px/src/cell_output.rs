@@ -76,6 +76,12 @@ impl CellOutput {
         self.tell(HostEvent::Started { id }, b"");
     }
 
+    /// Tells that the cell waits for a line, behind what it has printed.
+    pub(crate) fn input_wanted(&mut self, id: u64) {
+        self.flush();
+        self.tell(HostEvent::InputWanted { id }, b"");
+    }
+
     /// When gathered text has to be told.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due

@@ -4,7 +4,8 @@
 //! The kernel sends [`HostRequest`]s at any time. The Rust host sends [`HostEvent::Ready`] once, then for
 //! every [`HostRequest::Eval`] its output, displays and result as they happen and one
 //! [`HostEvent::EvalDone`] at the end. Evaluations and questions to the compiler run one after the
-//! other; [`HostRequest::Interrupt`] and [`HostRequest::Shutdown`] are heard at once. The Rust host
+//! other; [`HostRequest::Interrupt`], [`HostRequest::Input`] and [`HostRequest::Shutdown`] are heard at
+//! once. The Rust host
 //! exits when its stdin ends.
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,11 @@ pub enum HostRequest {
         /// Comes back in the answer.
         id: u64,
     },
+    /// A line for the standard input of the running cell.
+    Input {
+        /// Without its newline.
+        line: String,
+    },
     /// Stop the running evaluation. It ends with an [`HostEvent::EvalDone`] within 500 ms.
     Interrupt,
     /// End the Rust host and everything below it.
@@ -77,6 +83,11 @@ pub enum HostEvent {
     },
     /// The cell is compiled and begins to run.
     Started {
+        /// The cell.
+        id: u64,
+    },
+    /// The running cell waits for a line of standard input; said once per line.
+    InputWanted {
         /// The cell.
         id: u64,
     },

@@ -17,6 +17,7 @@ mod cell_output;
 pub mod error;
 pub mod frame;
 pub mod host_protocol;
+mod input_watch;
 mod lineage;
 pub mod relay;
 mod relay_loop;

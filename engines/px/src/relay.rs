@@ -9,9 +9,12 @@
 
 use crate::PxError;
 use crate::host_protocol::HostEvent;
+use crate::input_watch::InputWatch;
 use crate::relay_loop::RelayLoop;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -102,6 +105,10 @@ pub(crate) struct State {
     pub(crate) generation: u64,
     /// How many its latest snapshot has seen.
     pub(crate) snapshot: u64,
+    /// Where lines for the standard input of cells are written.
+    pub(crate) stdin: Option<File>,
+    /// Whether the running cell waits for one.
+    pub(crate) input: InputWatch,
     /// Variables evcxr is to forget before the next cell.
     pub(crate) forget: Vec<String>,
     /// What is known of the current evaluation.
@@ -213,6 +220,21 @@ impl Relay {
     /// Makes evcxr forget variables before the next cell runs: they are not there any more.
     pub fn forget(&self, variables: Vec<String>) {
         self.shared.lock().forget = variables;
+    }
+
+    /// Gives the running cell a line of standard input. What does not fit into the pipe at once is
+    /// more than anybody types, and an error.
+    ///
+    /// # Errors
+    /// When there is no cell host, or it reads nothing.
+    pub fn give_input(&self, line: &str) -> Result<(), PxError> {
+        let mut state = self.shared.lock();
+        state.input.reset();
+        let Some(stdin) = &mut state.stdin else {
+            return Ok(());
+        };
+        let written = stdin.write_all(format!("{line}\n").as_bytes());
+        written.map_err(|error| PxError::io("give the cell a line of input", error))
     }
 
     /// Ends the process that runs the cell; its snapshot goes on. False when there is none.

@@ -8,7 +8,7 @@ use crate::PxError;
 use crate::cell_output::CellOutput;
 use crate::frame::FrameDecoder;
 use crate::host_protocol::OutputStream;
-use crate::relay::{EventSink, PanicReport, Shared};
+use crate::relay::{EventSink, PanicReport, Shared, State};
 use crate::reports::parse_reports;
 use crate::side_channel::{self, CellHostMessage, HostDeath, RelayMessage};
 use crate::user_output::UserOutput;
@@ -157,8 +157,11 @@ impl RelayLoop {
     fn until_due(&self) -> Option<Duration> {
         let held = self.connection.as_ref().and_then(|one| one.held_since);
         let held = held.map(|since| since + HOLD_LIMIT);
-        let due = [held, self.output.due()].into_iter().flatten().min()?;
-        Some(due.saturating_duration_since(Instant::now()))
+        let due = [held, self.output.due()].into_iter().flatten().min();
+        let due = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let state = self.shared.lock();
+        let look = state.running.then(|| state.input.until_due());
+        [due, look].into_iter().flatten().min()
     }
 
     fn tell_due(&mut self) {
@@ -176,6 +179,28 @@ impl RelayLoop {
         if self.output.due().is_some_and(|due| now >= due) {
             self.output.flush();
         }
+        self.look_for_input();
+    }
+
+    /// Tells when the running cell waits for a line.
+    fn look_for_input(&mut self) {
+        let mut state = self.shared.lock();
+        let State {
+            host: Some(host),
+            cell: Some(id),
+            running: true,
+            stdin: Some(stdin),
+            input,
+            ..
+        } = &mut *state
+        else {
+            return;
+        };
+        let (is_wanted, id) = (input.is_wanted(*host, stdin), *id);
+        drop(state);
+        if is_wanted {
+            self.output.input_wanted(id);
+        }
     }
 
     /// Takes the greeting of whoever connects; who says something else is not listened to.
@@ -192,9 +217,11 @@ impl RelayLoop {
                 if self.connection.is_some() {
                     self.disconnect();
                 }
-                if let Ok(connection) = Connection::take(control) {
+                if let Ok((connection, stdin)) = Connection::take(control) {
                     self.connection = Some(connection);
-                    self.shared.lock().connected = Some(pid);
+                    let mut state = self.shared.lock();
+                    state.connected = Some(pid);
+                    state.stdin = Some(stdin);
                 }
             }
             Ok(Some(CellHostMessage::Host {
@@ -344,6 +371,7 @@ impl RelayLoop {
             return RelayMessage::Forward { lines };
         }
         state.running = true;
+        state.input.reset();
         state.report.started = true;
         state.report.unsaved = unsaved;
         // What the host runs of its own belongs to no cell.
@@ -416,6 +444,7 @@ impl RelayLoop {
         let mut state = self.shared.lock();
         state.connected = None;
         state.host = None;
+        state.stdin = None;
         state.running = false;
         state.report.died = true;
         drop(state);
@@ -424,15 +453,15 @@ impl RelayLoop {
 }
 
 impl Connection {
-    /// Takes the pipes of a new cell host.
-    fn take(supervisor: UnixStream) -> Result<Connection, PxError> {
+    /// Takes the pipes of a new cell host; the last is its standard input.
+    fn take(supervisor: UnixStream) -> Result<(Connection, File), PxError> {
         let pipes = side_channel::receive_pipes(&supervisor)?;
         for pipe in &pipes {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
                 .map_err(|error| PxError::io("read a pipe without waiting", error))?;
         }
-        let [stdout, stderr, report] = pipes.map(|pipe: OwnedFd| File::from(pipe));
-        Ok(Connection {
+        let [stdout, stderr, report, stdin] = pipes.map(|pipe: OwnedFd| File::from(pipe));
+        let connection = Connection {
             supervisor,
             stdout,
             stderr,
@@ -441,7 +470,8 @@ impl Connection {
             held_since: None,
             reports: Vec::new(),
             closed: [false; 2],
-        })
+        };
+        Ok((connection, stdin))
     }
 
     /// The pipes to poll; one that is closed would always be ready.

@@ -1,7 +1,7 @@
 //! What cell host and relay say to each other, and how the cell host hands over its pipes.
 //!
 //! The process evcxr started connects to the relay's Unix socket and says
-//! [`CellHostMessage::Hello`] with the read ends of three pipes. Each process that runs cells has a
+//! [`CellHostMessage::Hello`] with its ends of four pipes. Each process that runs cells has a
 //! connection of its own, begins with [`CellHostMessage::Host`] and asks before it runs a cell; the
 //! relay answers each of its messages. The lines evcxr itself reads never pass here.
 
@@ -13,8 +13,8 @@ use std::io::{IoSlice, IoSliceMut, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-/// The pipes a cell host hands over: standard output, standard error, reports.
-pub const PIPES: usize = 3;
+/// The pipes a cell host hands over: standard output, standard error, reports, standard input.
+pub const PIPES: usize = 4;
 /// Environment variable that tells the cell host where the relay listens.
 pub const SOCKET_ENV: &str = "BIREME_CELL_SOCKET";
 /// Environment variable that limits the memory of the process that runs cells, in bytes.
@@ -154,7 +154,7 @@ pub fn receive_pipes(channel: &UnixStream) -> Result<[OwnedFd; PIPES], PxError> 
     pipes
         .try_into()
         .map_err(|pipes: Vec<OwnedFd>| PxError::OutOfStep {
-            expected: "three pipes",
+            expected: "four pipes",
             got: format!("{} file descriptors", pipes.len()),
         })
 }

@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     return Ok(());
                 }
             }
-            HostRequest::Interrupt => {}
+            HostRequest::Interrupt | HostRequest::Input { .. } => {}
             HostRequest::Shutdown => return Ok(()),
         }
     }

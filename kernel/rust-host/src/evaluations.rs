@@ -131,6 +131,13 @@ impl Evaluations {
         self.lock().background = cargo;
     }
 
+    /// Gives the running cell a line of standard input.
+    pub fn give_input(&self, line: &str) {
+        if let Err(error) = self.relay.give_input(line) {
+            tracing::warn!(%error, "a line of input was dropped");
+        }
+    }
+
     /// A process that no interrupt ends.
     pub fn spare(&self, process: u32) {
         self.lock().spared.push(process);

@@ -232,7 +232,7 @@ impl Host {
                     let variables = evaluator.variables();
                     self.emitter.send(&HostEvent::Variables { id, variables });
                 }
-                HostRequest::Interrupt => {}
+                HostRequest::Interrupt | HostRequest::Input { .. } => {}
                 HostRequest::Shutdown => return End::Asked,
             }
         }
@@ -269,6 +269,7 @@ impl Reader {
     fn hear(&self, request: HostRequest) {
         match request {
             HostRequest::Interrupt => self.evaluations.interrupt(),
+            HostRequest::Input { line } => self.evaluations.give_input(&line),
             HostRequest::Complete { .. } | HostRequest::Inspect { .. } => {
                 self.analyst.wake();
                 match self.evaluations.is_busy() || self.analyst.can_answer(&request) {

@@ -173,17 +173,30 @@ fn a_flood_comes_whole_and_in_few_pieces() {
 }
 
 #[test]
-fn user_code_reads_nothing_and_child_processes_print_too() {
+fn child_processes_print_and_read_too() {
     let mut driver = Driver::start();
     let library = driver.compile(
         r#"
-        let mut line = String::new();
-        println!("read {}", std::io::stdin().read_line(&mut line).unwrap());
-        std::process::Command::new("sh").args(["-c", "echo child; echo error >&2"]).status().unwrap();
+        let mut own = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let script = "read line; echo child of $line; echo error >&2";
+        std::process::Command::new("sh").args(["-c", script]).status().unwrap();
+        own.kill().unwrap();
+        own.wait().unwrap();
         "#,
     );
-    let told = driver.evaluate(1, &library);
-    assert_eq!(written(&told, OutputStream::Stdout), b"read 0\nchild\n");
+    driver.relay.begin(Some(1));
+    driver.run(&library);
+    let is_asked = |told: &[Told]| {
+        told.iter()
+            .any(|told| matches!(told.event, HostEvent::InputWanted { id: 1 }))
+    };
+    driver.wait_for(is_asked);
+    driver.relay.give_input("Ada").unwrap();
+    driver.answer();
+    driver.relay.end(false);
+    let told = driver.told();
+    assert_eq!(written(&told, OutputStream::Stdout), b"child of Ada\n");
     assert_eq!(written(&told, OutputStream::Stderr), b"error\n");
 }
 

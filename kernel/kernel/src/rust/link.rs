@@ -2,15 +2,15 @@
 //! anew after it died, with the parameters it has to know.
 
 use super::host::RustHost;
-use super::routes::{Ended, Phase};
+use super::routes::{Ended, Following, Phase};
 use super::starting::WaitLine;
 use super::value;
 use super::version::rustc_version;
 use crate::bundles;
 use crate::options::KernelOptions;
 use crate::parameters::Parameters;
-use bireme_jupyter::ExecuteContext;
 use bireme_jupyter::wire::CellError;
+use bireme_jupyter::{ExecuteContext, InputError};
 use bireme_magics::display::progress::INTERVAL;
 use bireme_protocol::{ErrorCode, Fault};
 use bireme_px::host_protocol::{HostEvent, HostRequest, Outcome};
@@ -19,7 +19,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 /// The first start of a build compiles the crate that cells link against.
@@ -257,7 +257,12 @@ impl RustLink {
         line: &mut WaitLine<'_>,
     ) -> Result<(), CellError> {
         let id = host.new_id();
-        let (begun, mut end) = host.routes.begin(id, code.context.clone(), code.is_quiet);
+        let following = host.routes.begin(id, code.context.clone(), code.is_quiet);
+        let Following {
+            begun,
+            mut input,
+            mut end,
+        } = following;
         let (text, label) = (code.code.clone(), code.label.clone());
         if !host
             .send(HostRequest::Eval {
@@ -274,6 +279,7 @@ impl RustLink {
         let cancellation = code.context.cancellation();
         let limit = code.settings.duration("rust.timeout");
         let mut overdue = std::pin::pin!(overdue(begun, limit));
+        let mut refused = std::pin::pin!(answer(host, code.context, &mut input));
         // What the line says when nothing is waited for any more.
         let mut over = "Rust was ready";
         let ended = loop {
@@ -284,6 +290,10 @@ impl RustLink {
                 () = &mut overdue => {
                     let ended = self.interrupt(host, end).await;
                     return ended.map_err(|error| timed_out(error, limit));
+                }
+                refused = &mut refused => {
+                    let ended = self.interrupt(host, end).await;
+                    return ended.map_err(|error| input_refused(error, &refused));
                 }
                 _ = beat.tick() => {
                     let told = progress.borrow().clone();
@@ -404,6 +414,39 @@ async fn ask(host: &RustHost, request: impl FnOnce(u64) -> HostRequest) -> Optio
         .await
         .ok()
         .flatten()
+}
+
+/// Asks the user for every line of standard input a cell waits for; ends when one is refused.
+async fn answer(
+    host: &RustHost,
+    context: &ExecuteContext,
+    wanted: &mut mpsc::Receiver<()>,
+) -> InputError {
+    loop {
+        if wanted.recv().await.is_none() {
+            return std::future::pending().await;
+        }
+        match context.input("", false).await {
+            Ok(line) => {
+                host.send(HostRequest::Input { line }).await;
+            }
+            // The cell is being stopped for that.
+            Err(InputError::Interrupted) => return std::future::pending().await,
+            Err(refused) => return refused,
+        }
+    }
+}
+
+/// What a cell says that wanted a line it cannot get; whatever else is said of it stays.
+fn input_refused(error: CellError, refused: &InputError) -> CellError {
+    if error.ename != CellError::INTERRUPTED {
+        return error;
+    }
+    let evalue = format!("read standard input: {refused}");
+    let first = format!("InputError: {evalue}");
+    let rest = error.traceback.into_iter().skip(1);
+    let traceback = std::iter::once(first).chain(rest).collect();
+    CellError::new("InputError", evalue).with_traceback(traceback)
 }
 
 /// Waits until a cell has run for too long; for ever when it never runs or has no limit.

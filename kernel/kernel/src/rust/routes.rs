@@ -8,7 +8,7 @@ use bireme_px::frame::Frame;
 use bireme_px::host_protocol::{Bundle, HostEvent, Outcome, OutputStream};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Questions that may wait at once.
 const QUESTIONS_MAX: usize = 64;
@@ -45,6 +45,16 @@ struct State {
     questions: HashMap<u64, oneshot::Sender<HostEvent>>,
 }
 
+/// What will be told of an evaluation.
+pub(crate) struct Following {
+    /// Its code runs.
+    pub(crate) begun: oneshot::Receiver<()>,
+    /// It waits for a line of standard input.
+    pub(crate) input: mpsc::Receiver<()>,
+    /// How it ended.
+    pub(crate) end: oneshot::Receiver<Ended>,
+}
+
 /// The end of an evaluation.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -60,6 +70,8 @@ struct Cell {
     is_running: bool,
     /// Taken when its code begins to run.
     begun: Option<oneshot::Sender<()>>,
+    /// Told when it waits for a line of standard input.
+    input: mpsc::Sender<()>,
     /// Taken at the end.
     end: Option<oneshot::Sender<Ended>>,
     /// A cell of our own, such as that of parameters, shows nothing.
@@ -85,26 +97,22 @@ impl Routes {
         self.progress.subscribe()
     }
 
-    /// Makes a cell the one that outputs belong to; gives where it will be told that its code runs,
-    /// and how it ended.
-    pub(crate) fn begin(
-        &self,
-        id: u64,
-        context: ExecuteContext,
-        is_quiet: bool,
-    ) -> (oneshot::Receiver<()>, oneshot::Receiver<Ended>) {
+    /// Makes a cell the one that outputs belong to.
+    pub(crate) fn begin(&self, id: u64, context: ExecuteContext, is_quiet: bool) -> Following {
         let (begun_tx, begun) = oneshot::channel();
+        let (input_tx, input) = mpsc::channel(1);
         let (end_tx, end) = oneshot::channel();
         self.lock().cell = Some(Cell {
             id,
             context,
             is_running: false,
             begun: Some(begun_tx),
+            input: input_tx,
             end: Some(end_tx),
             is_quiet,
             value: None,
         });
-        (begun, end)
+        Following { begun, input, end }
     }
 
     /// The plain text of the last cell's value, once.
@@ -145,6 +153,13 @@ impl Routes {
             }
             HostEvent::Progress { id, text } => self.tell_progress(id, text),
             HostEvent::Started { id } => self.start(id),
+            HostEvent::InputWanted { id } => {
+                let state = self.lock();
+                if let Some(cell) = state.cell.as_ref().filter(|cell| cell.id == id) {
+                    // A line is being asked for already.
+                    let _ = cell.input.try_send(());
+                }
+            }
             HostEvent::Output { stream, .. } => self.with_cell(None, |context| {
                 let name = match stream {
                     OutputStream::Stdout => StreamName::Stdout,

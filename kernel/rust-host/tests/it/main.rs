@@ -4,7 +4,7 @@
 mod client;
 mod typing;
 
-use bireme_px::host_protocol::{CellError, HostEvent, Outcome, OutputStream};
+use bireme_px::host_protocol::{CellError, HostEvent, HostRequest, Outcome, OutputStream};
 use client::Host;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -34,6 +34,7 @@ fn cells_compile_run_and_fail_as_they_should() {
     compiler_errors_are_at_the_users_line(&mut host);
     failures_name_their_line_and_cost_nothing(&mut host);
     futures_are_waited_for_without_threads(&mut host);
+    standard_input_is_asked_for(&mut host);
     typing::questions_are_answered(&mut host);
     typing::questions_are_answered_while_a_cell_runs(&mut host);
     let pid = host.pid();
@@ -102,6 +103,31 @@ fn futures_are_waited_for_without_threads(host: &mut Host) {
     // It ended no snapshot.
     host.fails("std::process::abort()");
     assert_eq!(host.works("four"), "4");
+}
+
+fn standard_input_is_asked_for(host: &mut Host) {
+    let id = host.ask(
+        "let mut both = [String::new(), String::new()];\nfor line in &mut both {\n\
+         print!(\"name? \");\nstd::io::stdin().read_line(line)?;\n}\nboth.concat()",
+    );
+    let mut printed = Vec::new();
+    for line in ["Ada", "Zoë"] {
+        let wanted = loop {
+            let told = host.next();
+            match told.event {
+                HostEvent::InputWanted { id } => break id,
+                HostEvent::Output { .. } => printed.extend(told.body),
+                _ => {}
+            }
+        };
+        assert_eq!(wanted, id);
+        let line = line.to_string();
+        host.send(&HostRequest::Input { line });
+    }
+    let cell = host.rest_of(id);
+    assert_eq!(printed, b"name? name? ");
+    let value = &cell.result().expect("a value").data["text/plain"];
+    assert_eq!(value, "\"Ada\\nZoë\\n\"");
 }
 
 fn output_is_live_and_whole(host: &mut Host) {
