@@ -5,6 +5,7 @@ use bireme_protocol::Fault;
 use bireme_protocol::proto::{CatalogEntry, EntryKind};
 
 use crate::cell::script::columns;
+use crate::completion::{self, Names};
 use crate::display::grid::{Cell, Column, Grid};
 use crate::display::listing::under;
 use crate::display::units::{counted, escape_html};
@@ -15,7 +16,8 @@ use crate::parse::HelpRequest;
 use crate::registry::{self, REGISTRY};
 use crate::runner::attach;
 
-/// Answers a question. `None` when nothing of ours has that name, or when the question may be Rust
+/// Answers a question: a magic, a view or table, and for `?name` also a column, a function or a
+/// parameter. `None` when nothing of ours has that name, or when the question may be Rust
 /// and Rust knows the name.
 ///
 /// # Errors
@@ -31,14 +33,15 @@ pub async fn answer(host: &dyn Host, request: &HelpRequest) -> Result<Option<Mim
         return Ok(None);
     }
     // A question that may be Rust must not start a cluster.
-    let service = match (host.attached(), request.is_certain) {
+    let is_ours = request.is_certain && !host.is_rust_name(&request.name);
+    let service = match (host.attached(), is_ours) {
         (Some(service), _) => service,
         (None, true) => attach(host).await?,
         (None, false) => return Ok(None),
     };
     let catalog = match service.catalog().await {
         // What may be Rust must not fail because the cluster does.
-        Err(fault) if !request.is_certain => {
+        Err(fault) if !is_ours => {
             tracing::debug!(%fault, name = %request.name, "asked the catalog for a name");
             return Ok(None);
         }
@@ -48,7 +51,14 @@ pub async fn answer(host: &dyn Host, request: &HelpRequest) -> Result<Option<Mim
         .entries
         .iter()
         .find(|entry| entry.name.eq_ignore_ascii_case(&request.name));
-    Ok(entry.map(table_page))
+    if let Some(entry) = entry {
+        return Ok(Some(table_page(entry)));
+    }
+    if !is_ours {
+        return Ok(None);
+    }
+    let names = Names::new(&catalog, host.parameters());
+    Ok(completion::word(&request.name, &names))
 }
 
 /// The page of a magic.

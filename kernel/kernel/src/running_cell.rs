@@ -117,10 +117,13 @@ impl RunningCell {
             return Ok(());
         }
         if request.is_certain {
-            let message = format!("there is no help on {:?}", request.name);
-            let fault = Fault::new(ErrorCode::NotFound, message);
-            return Err(fault
-                .with_hint("it is neither a magic nor a view or table; %help lists the magics"));
+            return match self.state.rust.documentation(&request.name).await {
+                Some(page) => {
+                    self.context.page(page);
+                    Ok(())
+                }
+                None => Err(no_help(&request.name)),
+            };
         }
         // `x?` is also Rust.
         let text = self.context.code().to_owned();
@@ -172,6 +175,13 @@ impl RunningCell {
         *depth += 1;
         Ok(Depth(&self.depth))
     }
+}
+
+fn no_help(name: &str) -> Fault {
+    let message = format!("there is no help on {name:?}");
+    let hint = "it is no magic, view, table, column or function, and Rust, if it is up, does not know it; \
+                %help lists the magics";
+    Fault::new(ErrorCode::NotFound, message).with_hint(hint)
 }
 
 /// One level of cells within cells.

@@ -46,17 +46,7 @@ fn sql(text: &str, cursor: usize, names: &Names) -> Option<MimeBundle> {
         return column(name, table);
     }
     let is_called = all.get(index + 1).is_some_and(|sign| sign.is_sign("("));
-    let function = || {
-        let found = names
-            .functions
-            .iter()
-            .find(|known| known.name.eq_ignore_ascii_case(name))?;
-        Some(line(&format!(
-            "{} function {}",
-            found.kind, found.signature
-        )))
-    };
-    if is_called && let Some(page) = function() {
+    if is_called && let Some(page) = function(name, names) {
         return Some(page);
     }
     let in_scope = scope
@@ -66,7 +56,31 @@ fn sql(text: &str, cursor: usize, names: &Names) -> Option<MimeBundle> {
     let found = in_scope.filter_map(|table| column(name, table)).next();
     found
         .or_else(|| scope.columns(name, names).map(table))
-        .or_else(function)
+        .or_else(|| function(name, names))
+}
+
+/// Describes a word on its own: the columns of that name, else a function, else a parameter.
+pub(crate) fn word(name: &str, names: &Names) -> Option<MimeBundle> {
+    let tables = names.tables.iter();
+    let columns: Vec<String> = tables
+        .filter_map(|table| column_text(name, table))
+        .collect();
+    if !columns.is_empty() {
+        return Some(line(&columns.join("\n")));
+    }
+    let parameters = names.parameters.iter();
+    let parameter = parameters.filter(|(known, _)| known == name);
+    let parameter = parameter.map(|(name, value)| line(&format!("parameter {name} = {value}")));
+    function(name, names).or_else(|| parameter.last())
+}
+
+fn function(name: &str, names: &Names) -> Option<MimeBundle> {
+    let mut functions = names.functions.iter();
+    let found = functions.find(|known| known.name.eq_ignore_ascii_case(name))?;
+    Some(line(&format!(
+        "{} function {}",
+        found.kind, found.signature
+    )))
 }
 
 fn has_name(word: &Word<'_>) -> bool {
@@ -81,14 +95,18 @@ fn line(text: &str) -> MimeBundle {
 }
 
 fn column(name: &str, table: &Table) -> Option<MimeBundle> {
+    column_text(name, table).map(|text| line(&text))
+}
+
+fn column_text(name: &str, table: &Table) -> Option<String> {
     let (name, kind) = table
         .columns
         .iter()
         .find(|(known, _)| known.eq_ignore_ascii_case(name))?;
-    Some(line(&format!(
+    Some(format!(
         "column {name} {kind} of {} {}",
         table.kind, table.name
-    )))
+    ))
 }
 
 fn table(table: &Table) -> MimeBundle {

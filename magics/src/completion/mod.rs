@@ -15,6 +15,7 @@ mod sql_words;
 
 pub use functions::{Function, builtin_functions};
 pub use inspect::inspect;
+pub(crate) use inspect::word;
 pub use is_complete::{Completeness, is_complete};
 
 use bireme_protocol::proto::{Catalog, EntryKind};

@@ -468,6 +468,21 @@ async fn questions_are_answered_unless_rust_knows_the_name() {
 }
 
 #[tokio::test]
+async fn a_question_that_is_certain_is_also_about_columns_functions_and_parameters() {
+    assert_eq!(
+        transcript("?sog").await,
+        "[page] column SOG f64 of view ais"
+    );
+    assert_eq!(
+        transcript("?avg").await,
+        "[page] aggregate function avg(expression)"
+    );
+    assert_eq!(transcript("?year").await, "[page] parameter year = 2024");
+    assert_eq!(transcript("sog?").await, "");
+    assert_eq!(transcript("?rust_variable").await, "");
+}
+
+#[tokio::test]
 async fn a_question_that_may_be_rust_outlives_a_lost_cluster() {
     let host = ScriptedHost::default();
     host.lose_catalog();

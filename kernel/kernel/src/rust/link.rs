@@ -9,7 +9,7 @@ use super::version::rustc_version;
 use crate::bundles;
 use crate::options::KernelOptions;
 use crate::parameters::Parameters;
-use bireme_jupyter::wire::CellError;
+use bireme_jupyter::wire::{CellError, MimeBundle};
 use bireme_jupyter::{ExecuteContext, InputError};
 use bireme_magics::display::progress::INTERVAL;
 use bireme_protocol::{ErrorCode, Fault};
@@ -383,6 +383,16 @@ impl RustLink {
             return None;
         }
         ask(&host, request).await
+    }
+
+    /// What the compiler knows of a name, when Rust is up.
+    pub(crate) async fn documentation(&self, name: &str) -> Option<MimeBundle> {
+        let (code, cursor) = (name.to_owned(), name.len());
+        let answer = self.ask(|id| HostRequest::Inspect { id, code, cursor });
+        match answer.await {
+            Some(HostEvent::Inspection { bundle, .. }) => Some(bundles::from_rust(bundle?).0),
+            _ => None,
+        }
     }
 
     /// Ends the host; the next cell starts a new one without variables.

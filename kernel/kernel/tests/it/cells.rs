@@ -90,6 +90,18 @@ async fn a_failure_of_rust_is_told_whole_also_through_a_magic() {
 }
 
 #[tokio::test]
+async fn help_on_a_name_of_rust_is_what_the_compiler_knows() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    // No cluster is needed for a name that Rust knows.
+    notebook.run("print one").await;
+    let ran = notebook.run("?known").await;
+    let page = &ran.end.reply.payload[0]["data"]["text/plain"];
+    assert_eq!(page, "documentation");
+    notebook.close().await;
+}
+
+#[tokio::test]
 async fn help_goes_to_the_pager() {
     let place = Place::new();
     let notebook = place.open("a.ipynb").await;
