@@ -1,5 +1,6 @@
 """JupyterLab with the real kernel: open, run all, see the table, complete, interrupt, restart."""
 
+import contextlib
 import pathlib
 import shutil
 import time
@@ -10,6 +11,7 @@ from bireme_kernel import bireme_kernel  # noqa: F401 (fixture)
 from conftest import processes_of
 from jupyter_kernels import REPOSITORY, install_kernel, jupyter_home  # noqa: F401
 from lab import lab  # noqa: F401
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.browser
@@ -115,3 +117,37 @@ def test_tab_completes_a_column(lab, bireme_kernel, tmp_path):
     if not chosen():
         lab.keys(Keys.ENTER)
     lab.wait(CELL_SECONDS, "the column in the cell", chosen)
+
+
+def test_a_cell_asks_and_rust_completes_meanwhile(lab, bireme_kernel, tmp_path):
+    reads = 'let mut name = String::new();\nprint!("your name? ");\nstd::io::stdin().read_line(&mut name)?;\nname.trim()'
+    cells = ["let vessels = vec![1, 2, 3];", reads, "vessels.is_emp"]
+    lab.open(write(tmp_path, bireme_kernel, cells))
+    lab.run_cell(0)
+    lab.wait_until_ran(0, NOTEBOOK_SECONDS)
+    lab.run_cell(1)
+    answer = lab.wait(CELL_SECONDS, "input field", lambda: lab.all(".jp-Notebook .jp-Stdin-input"))[0]
+    assert "your name?" in lab.output(1)
+
+    def completed():
+        return "vessels.is_empty" in lab.cells()[2].text
+
+    def offered():
+        return any("is_empty" in item.text for item in lab.all(".jp-Completer-item"))
+
+    # What completes beside a running cell starts at the first question, which is answered with nothing.
+    begun = time.monotonic()
+    while not completed() and time.monotonic() - begun < CELL_SECONDS:
+        lab.type(2, Keys.TAB)
+        with contextlib.suppress(TimeoutException):
+            lab.wait(3, "completion of a variable", lambda: completed() or offered())
+            if not completed():
+                lab.keys(Keys.ENTER)
+    assert completed(), lab.cells()[2].text
+    assert lab.prompt(1) == "[*]:"
+    lab.screenshot(tmp_path / "asks.png")
+    lab.click_element(answer)
+    lab.keys("Grace")
+    lab.keys(Keys.ENTER)
+    assert '"Grace"' in lab.wait_until_ran(1, CELL_SECONDS)
+    lab.screenshot(tmp_path / "answered.png")

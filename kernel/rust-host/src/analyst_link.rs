@@ -19,9 +19,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Questions that may wait for the analyst; who types asks anew.
 const QUEUE: usize = 8;
+/// How long one question keeps the next one waiting; the first waits for the analyst to start.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Less urgent than the cell that runs.
 const NICENESS: &str = "5";
 
@@ -48,6 +51,7 @@ enum Questions {
 
 /// A request, and the length of what was put before the code that is being typed.
 struct Question {
+    given: HostRequest,
     request: HostRequest,
     prefix: usize,
     dependencies: Vec<String>,
@@ -110,6 +114,7 @@ impl AnalystLink {
         let outline = self.outline().clone();
         let prefix = outline.text();
         let question = Question {
+            given: request.clone(),
             request: behind(&prefix, request.clone()),
             prefix: prefix.len(),
             dependencies: outline.dependencies().to_vec(),
@@ -119,9 +124,7 @@ impl AnalystLink {
             _ => false,
         };
         if !taken {
-            no_answer(&request)
-                .iter()
-                .for_each(|none| self.emitter.send(none));
+            self.emitter.send_all(no_answer(&request));
         }
     }
 
@@ -145,9 +148,10 @@ impl AnalystLink {
         let emitter = Arc::clone(&self.emitter);
         let asked = Arc::clone(&prefixes);
         let is_ready = Arc::clone(&self.is_ready);
+        let (answered_tx, answered) = sync_channel(QUEUE);
         let read = move || {
             if let Some(answers) = answers {
-                tell(answers, &emitter, &asked, &is_ready);
+                tell(answers, &emitter, &asked, &is_ready, &answered_tx);
             }
             is_ready.store(false, Ordering::Release);
         };
@@ -157,6 +161,8 @@ impl AnalystLink {
             cell_directory: self.cell_directory.clone(),
             dependencies: Vec::new(),
             prefixes,
+            emitter: Arc::clone(&self.emitter),
+            answered,
         };
         let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
         thread("analyst answers").spawn(read).map_err(failed)?;
@@ -166,19 +172,29 @@ impl AnalystLink {
     }
 }
 
-/// Writes questions, and sees to dependencies before them.
+/// Writes questions one at a time, and sees to dependencies before them. Of those that came meanwhile
+/// only the latest is still of interest.
 struct Writer {
     child: Child,
     directory: PathBuf,
     cell_directory: PathBuf,
     dependencies: Vec<String>,
     prefixes: Arc<Mutex<HashMap<u64, usize>>>,
+    emitter: Arc<Emitter>,
+    answered: Receiver<()>,
 }
 
 impl Writer {
     fn run(mut self, questions: &Receiver<Question>) {
-        while let Ok(question) = questions.recv() {
-            if let Err(error) = self.write(&question) {
+        while let Ok(mut question) = questions.recv() {
+            while let Ok(later) = questions.try_recv() {
+                self.emitter.send_all(no_answer(&question.given));
+                question = later;
+            }
+            let written = self.write(&question);
+            // One that is not answered is not waited for, and may be answered yet.
+            let _ = self.answered.recv_timeout(ANSWER_WITHIN);
+            if let Err(error) = written {
                 tracing::warn!(%error, "the analyst is gone");
                 break;
             }
@@ -219,6 +235,7 @@ fn tell(
     emitter: &Emitter,
     prefixes: &Mutex<HashMap<u64, usize>>,
     is_ready: &AtomicBool,
+    answered: &SyncSender<()>,
 ) {
     while let Ok(Some(frame)) = read_frame(&mut answers) {
         let answer = match frame.message {
@@ -245,6 +262,8 @@ fn tell(
             other => other,
         };
         emitter.send(&answer);
+        // When nobody waits any more there is room for some that were late.
+        let _ = answered.try_send(());
     }
 }
 

@@ -28,6 +28,11 @@ impl Emitter {
         self.send_with(event, b"");
     }
 
+    /// Sends events without bodies.
+    pub fn send_all(&self, events: impl IntoIterator<Item = HostEvent>) {
+        events.into_iter().for_each(|event| self.send(&event));
+    }
+
     /// Sends an event with its body.
     pub fn send_with(&self, event: &HostEvent, body: &[u8]) {
         match frame::encode(event, body) {
