@@ -70,8 +70,8 @@ pub(crate) fn word(name: &str, names: &Names) -> Option<MimeBundle> {
     }
     let parameters = names.parameters.iter();
     let parameter = parameters.filter(|(known, _)| known == name);
-    let parameter = parameter.map(|(name, value)| line(&format!("parameter {name} = {value}")));
-    function(name, names).or_else(|| parameter.last())
+    let mut parameter = parameter.map(|(name, value)| line(&format!("parameter {name} = {value}")));
+    function(name, names).or_else(|| parameter.next())
 }
 
 fn function(name: &str, names: &Names) -> Option<MimeBundle> {
