@@ -95,8 +95,8 @@ pub trait Host: Send + Sync {
     /// The value of a Rust expression: a JSON scalar. Nothing is shown.
     async fn rust_value(&self, expression: &str) -> Result<Value, Fault>;
 
-    /// Where rows for a Rust variable go.
-    fn rows_for_rust(&self, variable: &str) -> Box<dyn RowSink>;
+    /// Where rows for a Rust variable go; an error when that cannot be the name of one.
+    fn rows_for_rust(&self, variable: &str) -> Result<Box<dyn RowSink>, Fault>;
 
     /// Runs text as a cell of its own: Rust or magics. [`Body::padded`] keeps its positions.
     async fn evaluate(&self, body: &Body) -> Result<(), Fault>;

@@ -9,14 +9,19 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 use std::os::fd::RawFd;
 use std::os::raw::c_void;
 use std::path::Path;
+use std::sync::atomic::AtomicPtr;
 
 /// evcxr's variable store: made, used and known by compiled cells only.
 pub(crate) type VariableStore = *mut c_void;
 type Entry = unsafe extern "C" fn(VariableStore) -> VariableStore;
-type Begin = unsafe extern "C" fn(RawFd);
+type Begin = unsafe extern "C" fn(RawFd, *const AtomicPtr<()>);
 type End = unsafe extern "C" fn();
 
-/// Exported by the cell prelude: where panics are reported to.
+/// One pointer for all cells of this process: libraries share no statics. The prelude of cells says
+/// what it points to.
+static SLOT: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Exported by the cell prelude: where panics are reported to, and the slot.
 const BEGIN: &[u8] = b"bireme_cell_begin\0";
 /// Exported by the cell prelude: flush what was printed.
 const END: &[u8] = b"bireme_cell_end\0";
@@ -53,9 +58,9 @@ impl CellLibrary {
     /// Runs the cell; `report` is where its panics are told.
     pub(crate) fn run(&self, variables: VariableStore, report: RawFd) -> VariableStore {
         if let Some(begin) = &self.begin {
-            // SAFETY: the library is never unloaded, and the function only stores the number and
-            // sets the panic hook.
-            unsafe { begin(report) };
+            // SAFETY: the library is never unloaded, and the function only stores the number and the
+            // slot, which is there for ever, and sets the panic hook.
+            unsafe { begin(report, &raw const SLOT) };
         }
         // SAFETY: the library is never unloaded; the pointer is null or what an earlier cell of this
         // process gave back; the generated function catches panics.

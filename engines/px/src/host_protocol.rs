@@ -3,10 +3,9 @@
 //!
 //! The kernel sends [`HostRequest`]s at any time. The Rust host sends [`HostEvent::Ready`] once, then for
 //! every [`HostRequest::Eval`] its output, displays and result as they happen and one
-//! [`HostEvent::EvalDone`] at the end. Evaluations and questions to the compiler run one after the
-//! other; [`HostRequest::Interrupt`], [`HostRequest::Input`] and [`HostRequest::Shutdown`] are heard at
-//! once. The Rust host
-//! exits when its stdin ends.
+//! [`HostEvent::EvalDone`] at the end. Evaluations run one after the other; questions about code are
+//! answered beside them. [`HostRequest::Interrupt`], [`HostRequest::Input`] and
+//! [`HostRequest::Shutdown`] are heard at once. The Rust host exits when its stdin ends.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 /// Takes events with their bodies, in order; may block to slow the cell down.
 pub type EventSink = Arc<dyn Fn(HostEvent, &[u8]) + Send + Sync>;
 
+/// The longest line of input in bytes: the pipe of a cell that waits is empty and takes it whole.
+const LINE_LIMIT: usize = 60 << 10;
 /// How long the last output of a cell host that died is waited for.
 const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -222,14 +224,19 @@ impl Relay {
         self.shared.lock().forget = variables;
     }
 
-    /// Gives the running cell a line of standard input. What does not fit into the pipe at once is
-    /// more than anybody types, and an error.
+    /// Gives the running cell, which waits for it, a line of standard input.
     ///
     /// # Errors
-    /// When there is no cell host, or it reads nothing.
+    /// When the line is longer than [`LINE_LIMIT`], or the cell reads no more; it gets nothing then,
+    /// and asks again if it still waits.
     pub fn give_input(&self, line: &str) -> Result<(), PxError> {
         let mut state = self.shared.lock();
         state.input.reset();
+        if line.len() > LINE_LIMIT {
+            let text = format!("{} bytes, {LINE_LIMIT} fit", line.len());
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, text);
+            return Err(PxError::io("give the cell a line of input", error));
+        }
         let Some(stdin) = &mut state.stdin else {
             return Ok(());
         };

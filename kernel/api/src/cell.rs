@@ -4,14 +4,16 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 static REPORT: AtomicI32 = AtomicI32::new(-1);
+static SLOT: AtomicPtr<AtomicPtr<()>> = AtomicPtr::new(std::ptr::null_mut());
 const SHOWN_BYTES: usize = 64 << 10;
 
 #[unsafe(no_mangle)]
-pub extern "C" fn bireme_cell_begin(report: i32) {
+pub extern "C" fn bireme_cell_begin(report: i32, slot: *const AtomicPtr<()>) {
     REPORT.store(report, Ordering::Relaxed);
+    SLOT.store(slot.cast_mut(), Ordering::Relaxed);
     let cell = std::thread::current().id();
     std::panic::set_hook(Box::new(move |panic| {
         let message = match panic.payload().downcast_ref::<&str>() {
@@ -68,6 +70,11 @@ fn wait_for<F: std::future::IntoFuture>(future: F) -> F::Output {
             std::task::Poll::Pending => std::thread::park(),
         }
     }
+}
+
+pub fn slot() -> Option<&'static AtomicPtr<()>> {
+    // SAFETY: null, or what the cell host has for all its life.
+    unsafe { SLOT.load(Ordering::Relaxed).as_ref() }
 }
 
 pub fn flush() {

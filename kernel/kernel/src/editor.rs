@@ -1,5 +1,5 @@
 //! Completion, documentation and completeness while a cell is being typed. Magics and SQL answer
-//! from names that are known already; Rust is asked when it is up and not busy, and else started.
+//! from names that are known already; Rust is asked when it is up, and else started.
 
 use crate::kernel_state::KernelState;
 use crate::{bundles, completeness};

@@ -280,13 +280,17 @@ impl Host for RunningCell {
         value
     }
 
-    fn rows_for_rust(&self, variable: &str) -> Box<dyn RowSink> {
+    fn rows_for_rust(&self, variable: &str) -> Result<Box<dyn RowSink>, Fault> {
+        if variable == "_" || syn::parse_str::<syn::Ident>(variable).is_err() {
+            let message = format!("{variable:?} cannot be the name of a Rust variable");
+            return Err(Fault::new(ErrorCode::InvalidArgument, message));
+        }
         // Up by the time the rows are there.
         let settings = self.state.settings.current();
         self.state.rust.warm_up(&settings);
         let link = Arc::clone(&self.state.rust);
         let context = self.context.clone();
-        Box::new(RustRows::new(link, context, settings, variable))
+        Ok(Box::new(RustRows::new(link, context, settings, variable)))
     }
 
     async fn evaluate(&self, body: &Body) -> Result<(), Fault> {

@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Questions that may wait for the analyst; who types asks anew.
 const QUEUE: usize = 8;
@@ -181,7 +181,7 @@ struct Writer {
     dependencies: Vec<String>,
     prefixes: Arc<Mutex<HashMap<u64, usize>>>,
     emitter: Arc<Emitter>,
-    answered: Receiver<()>,
+    answered: Receiver<u64>,
 }
 
 impl Writer {
@@ -191,13 +191,12 @@ impl Writer {
                 self.emitter.send_all(no_answer(&question.given));
                 question = later;
             }
-            let written = self.write(&question);
-            // One that is not answered is not waited for, and may be answered yet.
-            let _ = self.answered.recv_timeout(ANSWER_WITHIN);
-            if let Err(error) = written {
+            if let Err(error) = self.write(&question) {
                 tracing::warn!(%error, "the analyst is gone");
+                self.emitter.send_all(no_answer(&question.given));
                 break;
             }
+            self.wait_for_answer(id_of(&question.request));
         }
         drop(self.child.stdin.take());
         // It has nothing to do but to end.
@@ -205,10 +204,26 @@ impl Writer {
         let _ = self.child.wait();
     }
 
+    /// One that is not answered in time is not waited for, and may be answered yet.
+    fn wait_for_answer(&self, asked: Option<u64>) {
+        let until = Instant::now() + ANSWER_WITHIN;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.answered.recv_timeout(left) {
+                Ok(answered) if Some(answered) != asked => {}
+                _ => return,
+            }
+        }
+    }
+
     fn write(&mut self, question: &Question) -> Result<(), RustHostError> {
         if self.dependencies != question.dependencies {
             self.dependencies.clone_from(&question.dependencies);
-            link_session(&self.cell_directory, &self.directory.join(CELL))?;
+            // What the host compiles at this moment comes and goes; the analyst then compiles more.
+            let linked = link_session(&self.cell_directory, &self.directory.join(CELL));
+            if let Err(error) = linked {
+                tracing::warn!(%error, "the analyst compiles dependencies itself");
+            }
             self.send(&HostRequest::Eval {
                 id: 0,
                 code: self.dependencies.join("\n"),
@@ -235,7 +250,7 @@ fn tell(
     emitter: &Emitter,
     prefixes: &Mutex<HashMap<u64, usize>>,
     is_ready: &AtomicBool,
-    answered: &SyncSender<()>,
+    answered: &SyncSender<u64>,
 ) {
     while let Ok(Some(frame)) = read_frame(&mut answers) {
         let answer = match frame.message {
@@ -262,8 +277,10 @@ fn tell(
             other => other,
         };
         emitter.send(&answer);
-        // When nobody waits any more there is room for some that were late.
-        let _ = answered.try_send(());
+        if let HostEvent::Completions { id, .. } | HostEvent::Inspection { id, .. } = answer {
+            // There is room for more than can be under way.
+            let _ = answered.try_send(id);
+        }
     }
 }
 
@@ -283,6 +300,13 @@ fn behind(prefix: &str, request: HostRequest) -> HostRequest {
             cursor: cursor + prefix.len(),
         },
         other => other,
+    }
+}
+
+fn id_of(request: &HostRequest) -> Option<u64> {
+    match request {
+        HostRequest::Complete { id, .. } | HostRequest::Inspect { id, .. } => Some(*id),
+        _ => None,
     }
 }
 

@@ -2,7 +2,7 @@
 //! runtime with threads, which end the snapshots of cells; so each of them becomes a call that
 //! waits on the cell's own thread.
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use std::ops::Range;
 
 /// One `.await` that stands in no async block, function or closure.
@@ -29,14 +29,17 @@ fn search(tokens: TokenStream, found: &mut Vec<Await>) {
     for (at, token) in tokens.iter().enumerate() {
         match token {
             TokenTree::Ident(ident) if ident == "async" => in_async = true,
-            TokenTree::Group(group) => {
-                let is_body = in_async && group.delimiter() == Delimiter::Brace;
-                if is_body {
-                    in_async = false;
-                } else {
+            TokenTree::Punct(punct) if matches!(punct.as_char(), ';' | ',') => in_async = false,
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                // The braces of a macro may be anything, most likely async.
+                let is_macro = at >= 2
+                    && is_punct(&tokens, at - 1, '!')
+                    && matches!(&tokens[at - 2], TokenTree::Ident(ident) if !is_keyword(ident));
+                if !std::mem::take(&mut in_async) && !is_macro {
                     search(group.stream(), found);
                 }
             }
+            TokenTree::Group(group) if !in_async => search(group.stream(), found),
             TokenTree::Ident(ident) if ident == "await" && !in_async && is_dot(&tokens, at) => {
                 let dot = at - 1;
                 let Some(first) = chain_start(&tokens, dot) else {
@@ -70,7 +73,7 @@ fn chain_start(tokens: &[TokenTree], end: usize) -> Option<usize> {
 }
 
 /// Where one link of the chain begins: a path, a literal or a group, with the groups, macro
-/// arguments, generics and `?` behind it.
+/// arguments, generics and `?` behind it. None for what is not understood, such as a `match`.
 fn operand_start(tokens: &[TokenTree], end: usize) -> Option<usize> {
     let mut at = end;
     loop {
@@ -79,81 +82,129 @@ fn operand_start(tokens: &[TokenTree], end: usize) -> Option<usize> {
             TokenTree::Punct(punct) if punct.as_char() == '>' => at = generics_start(tokens, at)?,
             TokenTree::Punct(_) => return None,
             TokenTree::Literal(_) => return Some(at),
-            TokenTree::Ident(_) => return Some(path_start(tokens, at)),
-            TokenTree::Group(group) => {
-                let Some(before) = at.checked_sub(1) else {
-                    return Some(at);
-                };
-                let continues = match &tokens[before] {
-                    TokenTree::Ident(ident) => is_callee(&ident.to_string(), group.delimiter()),
-                    TokenTree::Group(other) => other.delimiter() != Delimiter::Brace,
-                    TokenTree::Punct(punct) => match punct.as_char() {
-                        '!' => before > 0 && matches!(tokens[before - 1], TokenTree::Ident(_)),
-                        '?' => true,
-                        '>' => generics_start(tokens, before).is_some(),
-                        _ => false,
-                    },
-                    TokenTree::Literal(_) => false,
-                };
-                if !continues {
-                    return Some(at);
-                }
-                at = if is_punct(tokens, before, '!') {
-                    before - 1
-                } else {
-                    before
-                };
-            }
+            TokenTree::Ident(_) => return path_start(tokens, at),
+            TokenTree::Group(group) => match before_group(tokens, at, group.delimiter()) {
+                Before::Nothing => return Some(at),
+                Before::Link(before) => at = before,
+                Before::Unknown => return None,
+            },
         }
     }
 }
 
-/// Whether an identifier before a group belongs to it: a callee, or what makes a block one.
-fn is_callee(ident: &str, delimiter: Delimiter) -> bool {
-    const BLOCKS: [&str; 3] = ["async", "move", "unsafe"];
-    const KEYWORDS: [&str; 10] = [
-        "return", "in", "if", "else", "match", "while", "let", "mut", "ref", "break",
-    ];
-    match delimiter {
-        Delimiter::Brace => !KEYWORDS.contains(&ident),
-        _ => !KEYWORDS.contains(&ident) && !BLOCKS.contains(&ident),
+/// What a group belongs to.
+enum Before {
+    /// To nothing: it is the operand.
+    Nothing,
+    /// To what ends at this token.
+    Link(usize),
+    /// To an expression that begins further back than is looked.
+    Unknown,
+}
+
+fn before_group(tokens: &[TokenTree], at: usize, delimiter: Delimiter) -> Before {
+    let Some(before) = at.checked_sub(1) else {
+        return Before::Nothing;
+    };
+    let is_braced = delimiter == Delimiter::Brace;
+    match &tokens[before] {
+        TokenTree::Ident(ident) if is_block(ident) && is_braced => Before::Link(before),
+        // `match x {}`, `if x {} else {}`, `loop {}`: where these begin is not looked for.
+        TokenTree::Ident(_) if is_braced && begins_with_keyword(tokens, before) => Before::Unknown,
+        TokenTree::Ident(ident) if is_keyword(ident) => Before::Nothing,
+        TokenTree::Ident(_) => Before::Link(before),
+        TokenTree::Group(_) if is_braced => Before::Unknown,
+        TokenTree::Group(other) if other.delimiter() == Delimiter::Brace => Before::Nothing,
+        TokenTree::Group(_) => Before::Link(before),
+        TokenTree::Punct(punct) => match punct.as_char() {
+            '?' => Before::Link(before),
+            '>' if generics_start(tokens, before).is_some() => Before::Link(before),
+            '!' => match before.checked_sub(1).map(|at| (at, &tokens[at])) {
+                Some((at, TokenTree::Ident(ident))) if !is_keyword(ident) => Before::Link(at),
+                _ => Before::Nothing,
+            },
+            _ => Before::Nothing,
+        },
+        TokenTree::Literal(_) if is_braced => Before::Unknown,
+        TokenTree::Literal(_) => Before::Nothing,
     }
 }
 
-/// The first token of a path such as `a::b`, or of `async move`.
-fn path_start(tokens: &[TokenTree], end: usize) -> usize {
+/// Whether an expression with braces of its own ends at a token: a keyword stands there or before it.
+fn begins_with_keyword(tokens: &[TokenTree], end: usize) -> bool {
+    const WITH_BRACES: [&str; 6] = ["else", "for", "if", "loop", "match", "while"];
+    let ended =
+        |token: &&TokenTree| !matches!(token, TokenTree::Punct(punct) if punct.as_char() == ';');
+    let mut behind = tokens[..=end].iter().rev().take_while(ended);
+    behind.any(|token| {
+        matches!(token, TokenTree::Ident(ident) if WITH_BRACES.iter().any(|word| ident == word))
+    })
+}
+
+fn is_block(ident: &Ident) -> bool {
+    ["async", "move", "unsafe"].iter().any(|word| ident == word)
+}
+
+fn is_keyword(ident: &Ident) -> bool {
+    const KEYWORDS: [&str; 12] = [
+        "as", "break", "else", "if", "in", "let", "match", "move", "mut", "ref", "return", "while",
+    ];
+    KEYWORDS.iter().any(|word| ident == word)
+}
+
+/// The first token of a path such as `a::b`, `T::<U>::new` or `::a`, or of `async move`.
+fn path_start(tokens: &[TokenTree], end: usize) -> Option<usize> {
     let mut at = end;
     loop {
-        let is_path = at >= 3 && is_punct(tokens, at - 1, ':') && is_punct(tokens, at - 2, ':');
-        if is_path && matches!(tokens[at - 3], TokenTree::Ident(_)) {
-            at -= 3;
-            continue;
-        }
-        let moves = matches!(&tokens[at], TokenTree::Ident(ident) if ident == "move");
-        if moves && at >= 1 {
+        if matches!(&tokens[at], TokenTree::Ident(ident) if ident == "move") && at >= 1 {
             at -= 1;
             continue;
         }
-        return at;
+        let is_path = at >= 2 && is_punct(tokens, at - 1, ':') && is_punct(tokens, at - 2, ':');
+        if !is_path {
+            return Some(at);
+        }
+        let Some(before) = at.checked_sub(3) else {
+            return Some(at - 2);
+        };
+        match &tokens[before] {
+            TokenTree::Ident(ident) if !is_keyword(ident) => at = before,
+            // `<T as Trait>::f` begins at its own `<`.
+            TokenTree::Punct(punct) if punct.as_char() == '>' => match opening(tokens, before)? {
+                open if is_turbofish(tokens, open) => at = open - 3,
+                open => return Some(open),
+            },
+            _ => return Some(at - 2),
+        }
     }
 }
 
 /// The last token of the path before `::<...>` that ends at `end`.
 fn generics_start(tokens: &[TokenTree], end: usize) -> Option<usize> {
+    let open = opening(tokens, end)?;
+    is_turbofish(tokens, open).then(|| open - 3)
+}
+
+/// The `<` of the `>` at `end`.
+fn opening(tokens: &[TokenTree], end: usize) -> Option<usize> {
     let mut depth = 0_usize;
     for at in (0..=end).rev() {
-        if is_punct(tokens, at, '>') {
+        // The arrow of a function's type is no bracket.
+        let is_arrow = at >= 1 && is_punct(tokens, at - 1, '-');
+        if is_punct(tokens, at, '>') && !is_arrow {
             depth += 1;
         } else if is_punct(tokens, at, '<') {
             depth = depth.checked_sub(1)?;
             if depth == 0 {
-                let is_turbofish =
-                    at >= 3 && is_punct(tokens, at - 1, ':') && is_punct(tokens, at - 2, ':');
-                return is_turbofish.then(|| at - 3);
+                return Some(at);
             }
         }
     }
     None
+}
+
+fn is_turbofish(tokens: &[TokenTree], open: usize) -> bool {
+    open >= 3 && is_punct(tokens, open - 1, ':') && is_punct(tokens, open - 2, ':')
 }
 
 fn is_punct(tokens: &[TokenTree], at: usize, letter: char) -> bool {
@@ -197,6 +248,14 @@ mod tests {
             ("async { f().await }.await", "[async { f().await }].await"),
             ("async move { 1 }.await", "[async move { 1 }].await"),
             ("join!(a, b).await", "[join!(a, b)].await"),
+            ("Client::<C>::new(x).await", "[Client::<C>::new(x)].await"),
+            ("<T as Tr>::f(1).await", "[<T as Tr>::f(1)].await"),
+            ("let x = ::tokio::f().await", "let x = [::tokio::f()].await"),
+            ("if !(x).await {}", "if ![(x)].await {}"),
+            (
+                "{ let f = async |x| g(x).await; f(1).await }",
+                "{ let f = async |x| g(x).await; [f(1)].await }",
+            ),
             ("println!(\"{}\", x.await);", "println!(\"{}\", [x].await);"),
             ("return x.0.await", "return [x.0].await"),
             (
@@ -217,6 +276,10 @@ mod tests {
             "let f = async { g().await };",
             "let text = \".await\"; // x.await",
             "let range = 0..await_it;",
+            "let s = stream! { yield f().await; };",
+            // Not understood, and left to the compiler.
+            "match x { _ => y }.await",
+            "if c { a } else { b }.await",
         ] {
             assert_eq!(marked(statement), statement);
         }

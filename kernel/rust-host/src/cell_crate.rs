@@ -39,8 +39,8 @@ const LINES_WAITING: usize = 64;
 const SHOWN_LINES: usize = 20;
 /// Characters of each of them; cargo prints whole commands.
 const SHOWN_WIDTH: usize = 200;
-/// The package evcxr compiles cells in; what a session made of it is its own.
 const LOCK_FILE: &str = "Cargo.lock";
+/// The package evcxr compiles cells in; what a session made of it is its own.
 const CELL_PACKAGE: &str = "ctx";
 /// Keeps cargo from looking for a workspace in the directories above.
 const OWN_WORKSPACE: &str = "\n[workspace]\n";
@@ -310,7 +310,6 @@ fn read_lines(child: &mut Child) -> Result<Receiver<String>, RustHostError> {
     Ok(lines)
 }
 
-/// Links every file of a tree, or copies it where it cannot be linked; what exists stays.
 /// Puts what one session has compiled where another compiles.
 ///
 /// # Errors
@@ -322,6 +321,7 @@ pub fn link_session(from: &Path, to: &Path) -> Result<(), RustHostError> {
     Ok(())
 }
 
+/// Links every file of a tree, or copies it where it cannot be linked; what exists stays.
 fn link_tree(from: &Path, to: &Path) -> Result<(), RustHostError> {
     let failed = |error| RustHostError::io(format!("link {}", from.display()), error);
     make(to)?;

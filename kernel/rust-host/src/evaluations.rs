@@ -8,7 +8,7 @@
 use crate::build_processes::end_builds;
 use crate::cell_error;
 use crate::emitter::Emitter;
-use bireme_px::host_protocol::{CellError, HostEvent, Outcome};
+use bireme_px::host_protocol::{CellError, HostEvent, Outcome, OutputStream};
 use bireme_px::relay::{Phase, Relay};
 use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -134,7 +134,12 @@ impl Evaluations {
     /// Gives the running cell a line of standard input.
     pub fn give_input(&self, line: &str) {
         if let Err(error) = self.relay.give_input(line) {
-            tracing::warn!(%error, "a line of input was dropped");
+            let event = HostEvent::Output {
+                id: None,
+                stream: OutputStream::Stderr,
+            };
+            self.emitter
+                .send_with(&event, format!("error: {error}\n").as_bytes());
         }
     }
 

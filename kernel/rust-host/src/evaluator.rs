@@ -11,6 +11,7 @@ use crate::crate_loader::CrateLoader;
 use crate::emitter::Emitter;
 use crate::error::RustHostError;
 use crate::evaluations::{Evaluations, interrupted_error};
+use crate::outline::CLEAR;
 use crate::rewrite::{RewrittenCell, mentions, rewrite, uses};
 use crate::source_map::SourceMap;
 use crate::typing;
@@ -231,11 +232,25 @@ impl Evaluator {
             outcome = outcome.map_err(|error| cell_error::with_snapshot(error, &gone, unsaved));
             lost.append(&mut gone);
         }
+        if outcome.is_ok() && cell.commands.iter().any(|command| command == CLEAR) {
+            self.restore_prelude();
+        }
         self.tell_analyst(code, outcome.is_ok().then_some(&cell));
         Attempt {
             is_sound,
             ..Attempt::new(outcome, lost)
         }
+    }
+
+    /// What every cell is compiled with, after evcxr has forgotten all.
+    fn restore_prelude(&mut self) {
+        self.crate_loaded = false;
+        self.relay.begin(None);
+        if let Err(error) = self.context.execute(PRELUDE) {
+            let reason = cell_error::describe(&error);
+            tracing::error!(reason, "cells show no values any more");
+        }
+        self.relay.end(false);
     }
 
     /// What the analyst has to know of a cell, if it succeeded, and of the variables after it.

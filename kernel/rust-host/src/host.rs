@@ -1,7 +1,7 @@
 //! The process `bireme-rust host`: reads the kernel's requests and answers them.
 //!
-//! One thread reads, and answers what must never wait: interrupts and shutdown. The main thread
-//! evaluates and completes, one request after the other. The process ends when the kernel closes its
+//! One thread reads, and sees to what must never wait: interrupts, input and shutdown. The main thread
+//! evaluates, one cell after the other, and completes until the analyst does. The process ends when the kernel closes its
 //! stdin, and takes its compilers and its cell host with it.
 
 use crate::analyst;

@@ -4,7 +4,8 @@
 use crate::rewrite::{CellItem, RewrittenCell, items};
 use bireme_px::host_protocol::Variable;
 
-const CLEAR: &str = ":clear";
+/// The command that makes evcxr forget everything.
+pub(crate) const CLEAR: &str = ":clear";
 
 /// Items, dependencies and variables of the cells that have run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -251,7 +251,7 @@ impl<'h> Script<'h> {
             ..RunOptions::default()
         };
         let most = self.host.settings().bytes("rust.bind_limit");
-        let mut rows = self.host.rows_for_rust(variable);
+        let mut rows = self.host.rows_for_rust(variable)?;
         let mut bytes = 0;
         let mut take = |batch| {
             bytes = rows.write(&batch)?;

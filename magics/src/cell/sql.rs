@@ -77,7 +77,7 @@ static SPEC: Spec = Spec {
         },
         Example {
             cell: "%%sql --to rows\nSELECT * FROM fast",
-            doc: "to a Rust variable",
+            doc: "bind the rows to a Rust variable",
         },
         Example {
             cell: "%sql --limit 5 SELECT * FROM fast",

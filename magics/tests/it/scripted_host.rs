@@ -247,12 +247,12 @@ impl Host for ScriptedHost {
         }
     }
 
-    fn rows_for_rust(&self, variable: &str) -> Box<dyn RowSink> {
-        Box::new(ScriptedRows {
+    fn rows_for_rust(&self, variable: &str) -> Result<Box<dyn RowSink>, Fault> {
+        Ok(Box::new(ScriptedRows {
             host: self.clone(),
             variable: variable.to_string(),
             rows: 0,
-        })
+        }))
     }
 
     async fn evaluate(&self, body: &Body) -> Result<(), Fault> {

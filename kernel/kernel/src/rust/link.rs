@@ -453,10 +453,25 @@ fn input_refused(error: CellError, refused: &InputError) -> CellError {
         return error;
     }
     let evalue = format!("read standard input: {refused}");
-    let first = format!("InputError: {evalue}");
-    let rest = error.traceback.into_iter().skip(1);
-    let traceback = std::iter::once(first).chain(rest).collect();
-    CellError::new("InputError", evalue).with_traceback(traceback)
+    ended_for("InputError", evalue, error, None)
+}
+
+/// The error of a cell that was interrupted for a reason of ours, with what that cost.
+fn ended_for(
+    ename: &str,
+    evalue: String,
+    interrupted: CellError,
+    help: Option<String>,
+) -> CellError {
+    let first = format!("{ename}: {evalue}");
+    // Rust itself had to be ended: only the message says so.
+    let cost = interrupted
+        .evalue
+        .contains("gone")
+        .then_some(interrupted.evalue);
+    let rest = interrupted.traceback.into_iter().skip(1);
+    let traceback = std::iter::once(first).chain(cost).chain(rest).chain(help);
+    CellError::new(ename, evalue).with_traceback(traceback.collect())
 }
 
 /// Waits until a cell has run for too long; for ever when it never runs or has no limit.
@@ -473,11 +488,8 @@ fn timed_out(error: CellError, limit: Duration) -> CellError {
         return error;
     }
     let evalue = format!("the cell ran longer than {limit:?} (rust.timeout)");
-    let first = format!("TimedOut: {evalue}");
-    let rest = error.traceback.into_iter().skip(1);
     let help = "  help: `%config rust.timeout 0` takes the limit away".to_owned();
-    let traceback = std::iter::once(first).chain(rest).chain([help]);
-    CellError::new("TimedOut", evalue).with_traceback(traceback.collect())
+    ended_for("TimedOut", evalue, error, Some(help))
 }
 
 fn host_died(when: &str) -> CellError {

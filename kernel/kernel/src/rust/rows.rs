@@ -92,7 +92,8 @@ impl RowSink for RustRows {
             label: format!("--to {}", self.variable),
             context: &self.context,
             settings: &self.settings,
-            is_quiet: true,
+            // It prints nothing, but what it costs is to be seen.
+            is_quiet: false,
         };
         let bound = self.link.evaluate(&code).await;
         bound

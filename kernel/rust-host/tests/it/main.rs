@@ -37,6 +37,8 @@ fn cells_compile_run_and_fail_as_they_should() {
     standard_input_is_asked_for(&mut host);
     typing::questions_are_answered(&mut host);
     typing::questions_are_answered_while_a_cell_runs(&mut host);
+    assert_eq!(host.works(":clear"), "");
+    assert_eq!(host.works("async { 6 * 7 }.await"), "42");
     let pid = host.pid();
     assert!(host.close().success());
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
@@ -225,6 +227,29 @@ fn failures_name_their_line_and_cost_nothing(host: &mut Host) {
     );
     assert_eq!(host.works("\"5\".parse::<i32>()? + x"), "25");
     assert_eq!(host.works("point.x"), "3");
+}
+
+/// The runtime is the same in every cell: what one cell has made another can wait for.
+#[test]
+fn timers_of_tokio_outlive_their_cell() {
+    let home = home();
+    let mut host = Host::start(home.path());
+    let code = ":dep tokio = { version = \"1\", features = [\"rt\", \"time\"] }\n\
+        use std::time::Duration;\ntokio::time::sleep(Duration::from_millis(1)).await;\n\
+        let timer: std::pin::Pin<Box<tokio::time::Sleep>> = \
+        async { Box::pin(tokio::time::sleep(Duration::from_millis(20))) }.await;";
+    assert_eq!(host.works(code), "");
+    assert_eq!(host.works("timer.is_elapsed()"), "false");
+    assert_eq!(
+        host.works("let mut timer = timer; timer.as_mut().await; timer.is_elapsed()"),
+        "true"
+    );
+    // It has no threads, so it ends no snapshot.
+    host.fails("std::process::abort()");
+    assert_eq!(
+        host.works("tokio::time::sleep(Duration::from_millis(1)).await; timer.is_elapsed()"),
+        "true"
+    );
 }
 
 #[test]
