@@ -1,6 +1,7 @@
 //! The Rust host from cell to cell: started when it is needed, one evaluation at a time, started
 //! anew after it died, with the parameters it has to know.
 
+use super::ending::{answer, input_refused, overdue, timed_out};
 use super::host::RustHost;
 use super::routes::{Ended, Following, Phase};
 use super::starting::WaitLine;
@@ -9,8 +10,8 @@ use super::version::rustc_version;
 use crate::bundles;
 use crate::options::KernelOptions;
 use crate::parameters::Parameters;
+use bireme_jupyter::ExecuteContext;
 use bireme_jupyter::wire::{CellError, MimeBundle};
-use bireme_jupyter::{ExecuteContext, InputError};
 use bireme_magics::display::progress::INTERVAL;
 use bireme_protocol::{ErrorCode, Fault};
 use bireme_px::host_protocol::{HostEvent, HostRequest, Outcome};
@@ -19,7 +20,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
 /// The first start of a build compiles the crate that cells link against.
@@ -424,72 +425,6 @@ async fn ask(host: &RustHost, request: impl FnOnce(u64) -> HostRequest) -> Optio
         .await
         .ok()
         .flatten()
-}
-
-/// Asks the user for every line of standard input a cell waits for; ends when one is refused.
-async fn answer(
-    host: &RustHost,
-    context: &ExecuteContext,
-    wanted: &mut mpsc::Receiver<()>,
-) -> InputError {
-    loop {
-        if wanted.recv().await.is_none() {
-            return std::future::pending().await;
-        }
-        match context.input("", false).await {
-            Ok(line) => {
-                host.send(HostRequest::Input { line }).await;
-            }
-            // The cell is being stopped for that.
-            Err(InputError::Interrupted) => return std::future::pending().await,
-            Err(refused) => return refused,
-        }
-    }
-}
-
-/// What a cell says that wanted a line it cannot get; whatever else is said of it stays.
-fn input_refused(error: CellError, refused: &InputError) -> CellError {
-    if error.ename != CellError::INTERRUPTED {
-        return error;
-    }
-    let evalue = format!("read standard input: {refused}");
-    ended_for("InputError", evalue, error, None)
-}
-
-/// The error of a cell that was interrupted for a reason of ours, with what that cost.
-fn ended_for(
-    ename: &str,
-    evalue: String,
-    interrupted: CellError,
-    help: Option<String>,
-) -> CellError {
-    let first = format!("{ename}: {evalue}");
-    // Rust itself had to be ended: only the message says so.
-    let cost = interrupted
-        .evalue
-        .contains("gone")
-        .then_some(interrupted.evalue);
-    let rest = interrupted.traceback.into_iter().skip(1);
-    let traceback = std::iter::once(first).chain(cost).chain(rest).chain(help);
-    CellError::new(ename, evalue).with_traceback(traceback.collect())
-}
-
-/// Waits until a cell has run for too long; for ever when it never runs or has no limit.
-async fn overdue(begun: oneshot::Receiver<()>, limit: Duration) {
-    if limit.is_zero() || begun.await.is_err() {
-        return std::future::pending().await;
-    }
-    tokio::time::sleep(limit).await;
-}
-
-/// What a cell that was ended for its time says; whatever else is said of it stays.
-fn timed_out(error: CellError, limit: Duration) -> CellError {
-    if error.ename != CellError::INTERRUPTED {
-        return error;
-    }
-    let evalue = format!("the cell ran longer than {limit:?} (rust.timeout)");
-    let help = "  help: `%config rust.timeout 0` takes the limit away".to_owned();
-    ended_for("TimedOut", evalue, error, Some(help))
 }
 
 fn host_died(when: &str) -> CellError {

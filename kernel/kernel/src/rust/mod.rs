@@ -3,6 +3,7 @@
 //! rows for its variables ([`rows`]).
 //! Compiling and running are the Rust host's.
 
+mod ending;
 mod host;
 mod link;
 mod routes;

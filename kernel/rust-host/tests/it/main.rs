@@ -3,8 +3,9 @@
 
 mod client;
 mod typing;
+mod waiting;
 
-use bireme_px::host_protocol::{CellError, HostEvent, HostRequest, Outcome, OutputStream};
+use bireme_px::host_protocol::{CellError, HostEvent, Outcome, OutputStream};
 use client::Host;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -15,7 +16,7 @@ const PROMPT_LIMIT: Duration = Duration::from_millis(500);
 
 /// A home of its own for each test, but for the compiled `bireme` crate: that takes a minute, so it is
 /// kept where the tests are built.
-fn home() -> tempfile::TempDir {
+pub(crate) fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cell-crate");
     std::fs::create_dir_all(&kept).unwrap();
@@ -33,8 +34,8 @@ fn cells_compile_run_and_fail_as_they_should() {
     output_is_live_and_whole(&mut host);
     compiler_errors_are_at_the_users_line(&mut host);
     failures_name_their_line_and_cost_nothing(&mut host);
-    futures_are_waited_for_without_threads(&mut host);
-    standard_input_is_asked_for(&mut host);
+    waiting::futures_are_waited_for_without_threads(&mut host);
+    waiting::standard_input_is_asked_for(&mut host);
     typing::questions_are_answered(&mut host);
     typing::questions_are_answered_while_a_cell_runs(&mut host);
     assert_eq!(host.works(":clear"), "");
@@ -90,48 +91,6 @@ fn values_show_themselves(host: &mut Host) {
     );
 }
 
-fn futures_are_waited_for_without_threads(host: &mut Host) {
-    let code = "async fn twice(n: i32) -> Result<i32, String> { Ok(2 * n) }\n\
-        let four = twice(2).await?;\nlet text = format!(\"{}\", async { four }.await);";
-    assert_eq!(host.works(code), "");
-    assert_eq!(
-        host.works("text.len() + twice(four).await.unwrap() as usize"),
-        "9"
-    );
-    let error = host.fails("let x = 1;\nasync { if x == 1 { panic!(\"boom\") } }.await;");
-    assert_eq!(place(&error), "2:21");
-    let error = host.fails("let y = twice(1).await + wrong;");
-    assert_eq!(place(&error), "1:26");
-    // It ended no snapshot.
-    host.fails("std::process::abort()");
-    assert_eq!(host.works("four"), "4");
-}
-
-fn standard_input_is_asked_for(host: &mut Host) {
-    let id = host.ask(
-        "let mut both = [String::new(), String::new()];\nfor line in &mut both {\n\
-         print!(\"name? \");\nstd::io::stdin().read_line(line)?;\n}\nboth.concat()",
-    );
-    let mut printed = Vec::new();
-    for line in ["Ada", "Zoë"] {
-        let wanted = loop {
-            let told = host.next();
-            match told.event {
-                HostEvent::InputWanted { id } => break id,
-                HostEvent::Output { .. } => printed.extend(told.body),
-                _ => {}
-            }
-        };
-        assert_eq!(wanted, id);
-        let line = line.to_string();
-        host.send(&HostRequest::Input { line });
-    }
-    let cell = host.rest_of(id);
-    assert_eq!(printed, b"name? name? ");
-    let value = &cell.result().expect("a value").data["text/plain"];
-    assert_eq!(value, "\"Ada\\nZoë\\n\"");
-}
-
 fn output_is_live_and_whole(host: &mut Host) {
     let code = "print!(\"half\"); std::thread::sleep(std::time::Duration::from_secs(2)); println!(\" done\");";
     let id = host.ask(code);
@@ -167,7 +126,7 @@ fn output_is_live_and_whole(host: &mut Host) {
 }
 
 /// Line and column in the cell, as the report points at them.
-fn place(error: &CellError) -> &str {
+pub(crate) fn place(error: &CellError) -> &str {
     let mut places = error.traceback.iter().filter_map(|line| {
         let (_, place) = line.split_once("--> cell [")?;
         place.split_once("]:")
@@ -227,29 +186,6 @@ fn failures_name_their_line_and_cost_nothing(host: &mut Host) {
     );
     assert_eq!(host.works("\"5\".parse::<i32>()? + x"), "25");
     assert_eq!(host.works("point.x"), "3");
-}
-
-/// The runtime is the same in every cell: what one cell has made another can wait for.
-#[test]
-fn timers_of_tokio_outlive_their_cell() {
-    let home = home();
-    let mut host = Host::start(home.path());
-    let code = ":dep tokio = { version = \"1\", features = [\"rt\", \"time\"] }\n\
-        use std::time::Duration;\ntokio::time::sleep(Duration::from_millis(1)).await;\n\
-        let timer: std::pin::Pin<Box<tokio::time::Sleep>> = \
-        async { Box::pin(tokio::time::sleep(Duration::from_millis(20))) }.await;";
-    assert_eq!(host.works(code), "");
-    assert_eq!(host.works("timer.is_elapsed()"), "false");
-    assert_eq!(
-        host.works("let mut timer = timer; timer.as_mut().await; timer.is_elapsed()"),
-        "true"
-    );
-    // It has no threads, so it ends no snapshot.
-    host.fails("std::process::abort()");
-    assert_eq!(
-        host.works("tokio::time::sleep(Duration::from_millis(1)).await; timer.is_elapsed()"),
-        "true"
-    );
 }
 
 #[test]
