@@ -119,11 +119,7 @@ impl Exchange {
         spec: OperationSpec,
     ) -> Result<Operation, CollectivesError> {
         let key = PlanKey::from(id);
-        let scope = self.scope(key).ok_or_else(|| CollectivesError::Ended {
-            action: "open",
-            index: id.index,
-            query: id.query.short(),
-        })?;
+        let scope = self.scope(key).ok_or_else(|| self.ended(id))?;
         self.claim(&scope);
         scope.shared.ending.check("open", id)?;
         let operation = scope.operation(id);
@@ -134,6 +130,21 @@ impl Exchange {
             }
         })?;
         Ok(operation)
+    }
+
+    /// Why a plan that has ended cannot be taken part in: its root cause, if it failed, so that a late
+    /// part of it does not report another.
+    fn ended(&self, id: OperationId) -> CollectivesError {
+        match self.fault(id.query) {
+            Some(fault) => CollectivesError::Failed {
+                fault: Box::new(fault),
+            },
+            None => CollectivesError::Ended {
+                action: "open",
+                index: id.index,
+                query: id.query.short(),
+            },
+        }
     }
 
     /// A guard that ends the plan on every engine when it is dropped.
@@ -248,26 +259,32 @@ impl Exchange {
     }
 
     fn close_plan(&self, key: PlanKey, tell: bool) {
-        let scope = {
-            let mut plans = self.plans.lock();
-            plans.remember_ended(key);
-            plans.open.remove(&key)
+        let open = self.plans.lock().open.get(&key).map(Arc::clone);
+        let Some(scope) = open else {
+            self.plans.lock().remember_ended(key);
+            return;
         };
-        let Some(scope) = scope else { return };
         scope.end(Ending::Closed);
-        if tell {
-            scope.broadcast(FrameKind::Close, None);
-        }
         let fault = match scope.shared.ending.get() {
             Some(Ending::Failed(fault)) => Some((**fault).clone()),
             _ => None,
         };
-        let mut plans = self.plans.lock();
-        if plans.history.len() == HISTORY_MAX {
-            plans.history.pop_front();
-        }
         let counters = scope.shared.counters.read();
-        plans.history.push_back((key.query, counters, fault));
+        {
+            // All at once: whoever finds the plan ended also finds why.
+            let mut plans = self.plans.lock();
+            plans.remember_ended(key);
+            if plans.open.remove(&key).is_none() {
+                return;
+            }
+            if plans.history.len() == HISTORY_MAX {
+                plans.history.pop_front();
+            }
+            plans.history.push_back((key.query, counters, fault));
+        }
+        if tell {
+            scope.broadcast(FrameKind::Close, None);
+        }
     }
 
     fn fail_plan(&self, key: PlanKey, fault: Fault) {

@@ -78,7 +78,7 @@ impl Arguments {
         match self.command {
             Command::Run(arguments) => arguments.run(&context),
             Command::Lab(arguments) => arguments.run(&context),
-            Command::Install(arguments) => arguments.run(),
+            Command::Install(arguments) => arguments.run(&context),
             Command::Uninstall(arguments) => arguments.run(),
             Command::Cluster(command) => command.run(&context),
             Command::Sql(arguments) => arguments.run(&context),

@@ -79,6 +79,9 @@ pub fn run(home: &Path) -> Result<End, RustHostError> {
 pub fn prepare(home: &Path) -> Result<End, RustHostError> {
     let emitter = Arc::new(Emitter::new(private_streams()?.1));
     let host = Host::prepare(home, &emitter)?;
+    if host.loader.is_compiled() {
+        return Ok(End::Asked);
+    }
     let settings = host.start_evaluator()?.compile_settings()?;
     let tell = |begun| tracing::warn!("compiling the bireme crate ({begun} crates begun)");
     host.loader

@@ -41,6 +41,13 @@ async fn a_failure_on_one_rank_is_the_same_failure_on_all_within_a_second() {
             .exchange
             .open(id(query, 9), spec(vec![1; 3]));
         assert_eq!(refused.unwrap_err().to_string(), "divide 1 by 0");
+        // Nor does a part of the plan that comes after its end report anything else.
+        cluster.engines[0].exchange.close_query(query);
+        for engine in &cluster.engines {
+            until("the plan is closed", || engine.exchange.open_plans() == 0).await;
+            let late = engine.exchange.open(id(query, 0), spec(vec![1; 3]));
+            assert_eq!(late.unwrap_err().to_string(), "divide 1 by 0");
+        }
     }
 }
 

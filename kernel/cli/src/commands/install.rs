@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::terminal;
 use bireme_jupyter::kernelspec::{self, InstallLocation};
-use bireme_settings::environment;
+use bireme_settings::{Home, environment};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
@@ -33,6 +33,9 @@ pub(crate) struct Location {
 pub(crate) struct InstallArguments {
     #[command(flatten)]
     location: Location,
+    /// Leave the crate that Rust cells link against to the first Rust cell, which compiles it then.
+    #[arg(long)]
+    no_rust: bool,
 }
 
 #[derive(Debug, Args)]
@@ -42,14 +45,36 @@ pub(crate) struct UninstallArguments {
 }
 
 impl InstallArguments {
-    pub(crate) fn run(self) -> Result<ExitCode, CliError> {
-        let directory = kernelspec::install(&self.location.find()?, &Context::program()?)?;
+    pub(crate) fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        let program = Context::program()?;
+        let directory = kernelspec::install(&self.location.find()?, &program)?;
         terminal::note(&format!(
             "installed the kernelspec in {}",
             directory.display()
         ));
+        if !self.no_rust {
+            prepare_rust(&program, &context.home()?);
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Compiles what Rust cells link against, so that no first cell has to. The kernel is installed
+/// without it too: SQL needs none of it.
+fn prepare_rust(program: &Path, home: &Home) {
+    terminal::note(
+        "compiling what Rust cells link against: a minute, once (--no-rust leaves it out)",
+    );
+    let prepared = Command::new(program.with_file_name("bireme-rust"))
+        .args(["prepare", "--home"])
+        .arg(home.root())
+        .stdin(Stdio::null())
+        .status();
+    terminal::note(&match prepared {
+        Ok(status) if status.success() => "Rust cells are ready".to_owned(),
+        Ok(_) => "SQL cells are ready; the first Rust cell tries that again".to_owned(),
+        Err(error) => format!("SQL cells are ready; bireme-rust cannot be started: {error}"),
+    });
 }
 
 impl UninstallArguments {

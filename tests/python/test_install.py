@@ -1,0 +1,23 @@
+"""`bireme install`: the kernelspec, and what Rust cells link against."""
+
+import json
+
+
+def test_the_kernel_is_installed_with_or_without_a_toolchain(home, tmp_path):
+    bare = home.environment | {"PATH": "/usr/bin:/bin"}
+    said = home.bireme("install", "--prefix", tmp_path, env=bare).stderr.decode()
+    assert "https://rustup.rs" in said and "SQL cells are ready" in said, said
+    spec = json.loads((tmp_path / "share/jupyter/kernels/bireme/kernel.json").read_text())
+    assert spec["interrupt_mode"] == "message" and spec["language"] == "rust", spec
+    said = home.bireme("install", "--prefix", tmp_path, "--no-rust").stderr.decode()
+    assert "Rust" not in said, said
+    home.bireme("uninstall", "--prefix", tmp_path)
+    assert not (tmp_path / "share/jupyter/kernels/bireme").exists()
+
+
+def test_installing_compiles_what_the_first_rust_cell_needs(home, tmp_path):
+    said = home.bireme("install", "--prefix", tmp_path, timeout=600).stderr.decode()
+    assert "Rust cells are ready" in said, said
+    # The second time there is nothing to compile.
+    again = home.bireme("install", "--prefix", tmp_path, timeout=60).stderr.decode()
+    assert "Rust cells are ready" in again and "crates begun" not in again, again
