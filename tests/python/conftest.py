@@ -27,11 +27,15 @@ def binary():
     return path
 
 
-@pytest.fixture(scope="session")
-def data_directory():
+def kept():
     """Where generated data is kept from run to run."""
     default = pathlib.Path.home() / ".cache" / "bireme" / "data"
     return pathlib.Path(os.environ.get("BIREME_DATA", default))
+
+
+@pytest.fixture(scope="session")
+def data_directory():
+    return kept()
 
 
 def processes_of(home):
@@ -57,6 +61,12 @@ class Home:
         self.binary = binary
         # Paths of Unix sockets end at 108 bytes, so not below pytest's own directory.
         self.path = tempfile.mkdtemp(prefix="bm-py-", dir="/tmp")
+        # What Rust cells link against takes half a minute to compile, and is the same in every home.
+        crate = kept().resolve().parent / "cell-crate"
+        crate.mkdir(parents=True, exist_ok=True)
+        rust = pathlib.Path(self.path) / "rust"
+        rust.mkdir(mode=0o700)
+        (rust / "crate").symlink_to(crate)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("BIREME_")}
         self.environment["BIREME_HOME"] = self.path
 
