@@ -91,6 +91,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "bireme-protocol",
             "bireme-settings",
+            "bireme-px",
             "bireme-workloads",
             "bireme-engine",
             "bireme-client",

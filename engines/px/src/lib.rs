@@ -19,6 +19,7 @@ pub mod frame;
 pub mod host_protocol;
 mod input_watch;
 mod lineage;
+pub mod process_tree;
 pub mod relay;
 mod relay_loop;
 mod reports;

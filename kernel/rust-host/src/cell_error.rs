@@ -29,12 +29,7 @@ pub fn plain(ename: &str, evalue: impl Into<String>, details: Vec<String>) -> Ce
 }
 
 /// The error of a cell that does not compile.
-pub fn compile(
-    label: &str,
-    code: &str,
-    cell: &RewrittenCell,
-    errors: &[CompilationError],
-) -> CellError {
+pub fn compile(label: &str, cell: &RewrittenCell, errors: &[CompilationError]) -> CellError {
     let is_error = |error: &&CompilationError| error.level() == "error";
     let mut shown: Vec<&CompilationError> = errors.iter().filter(is_error).collect();
     if shown.is_empty() {
@@ -47,7 +42,7 @@ pub fn compile(
             traceback.push(String::new());
         }
         traceback.extend(headline(error).lines().map(str::to_string));
-        traceback.extend(snippet(label, code, &marks));
+        traceback.extend(snippet(label, &cell.user_code, &marks));
         traceback.extend(helps(error));
         if marks.is_empty() {
             let rendered = error.rendered();

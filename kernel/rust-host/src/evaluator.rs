@@ -218,7 +218,7 @@ impl Evaluator {
             Some(Err(_)) if report.rolled_back => Err(self.failure(&report)),
             Some(Err(Error::SubprocessTerminated(reason))) => Err(cell_error::host_ended(&reason)),
             Some(Err(Error::CompilationErrors(errors))) => {
-                Err(cell_error::compile(label, code, &cell, &errors))
+                Err(cell_error::compile(label, &cell, &errors))
             }
             Some(Err(error)) => Err(cell_error::compiler_message(&error.to_string())),
         };
@@ -235,7 +235,7 @@ impl Evaluator {
         if outcome.is_ok() && cell.commands.iter().any(|command| command == CLEAR) {
             self.restore_prelude();
         }
-        self.tell_analyst(code, outcome.is_ok().then_some(&cell));
+        self.tell_analyst(outcome.is_ok().then_some(&cell));
         Attempt {
             is_sound,
             ..Attempt::new(outcome, lost)
@@ -254,10 +254,10 @@ impl Evaluator {
     }
 
     /// What the analyst has to know of a cell, if it succeeded, and of the variables after it.
-    fn tell_analyst(&self, code: &str, succeeded: Option<&RewrittenCell>) {
+    fn tell_analyst(&self, succeeded: Option<&RewrittenCell>) {
         let mut outline = self.analyst.outline();
         if let Some(cell) = succeeded {
-            outline.note(code, cell);
+            outline.note(cell);
         }
         outline.set_variables(self.variables());
     }
@@ -373,7 +373,7 @@ impl Evaluator {
             .map_err(|error| cell_error::describe(&error))?;
         self.crate_loaded = true;
         let mut outline = self.analyst.outline();
-        outline.note(&code, &rewrite(&code));
+        outline.note(&rewrite(&code));
         Ok(())
     }
 

@@ -17,27 +17,22 @@ pub struct Outline {
 
 impl Outline {
     /// A cell has run.
-    pub fn note(&mut self, code: &str, cell: &RewrittenCell) {
+    pub fn note(&mut self, cell: &RewrittenCell) {
         if cell.commands.iter().any(|command| command == CLEAR) {
             *self = Self::default();
         }
         for command in &cell.commands {
-            self.note_dependency(command);
+            if command.starts_with(":dep") && !self.commands.contains(command) {
+                self.commands.push(command.clone());
+            }
         }
-        for item in items(code) {
+        for item in items(&cell.user_code) {
             // A name that is defined anew replaces the old; `use` and `impl` add up.
             self.items.retain(|old| match (&old.name, &item.name) {
                 (Some(old), Some(new)) => old != new,
                 _ => old.text != item.text,
             });
             self.items.push(item);
-        }
-    }
-
-    /// A `:dep` line was carried out.
-    pub fn note_dependency(&mut self, command: &str) {
-        if command.starts_with(":dep") && !self.commands.iter().any(|old| old == command) {
-            self.commands.push(command.to_owned());
         }
     }
 
@@ -73,7 +68,7 @@ mod tests {
     fn outline(cells: &[&str]) -> Outline {
         let mut outline = Outline::default();
         for cell in cells {
-            outline.note(cell, &rewrite(cell));
+            outline.note(&rewrite(cell));
         }
         outline
     }

@@ -28,6 +28,8 @@ impl BenchKernel {
             .args(["kernel", "-f"])
             .arg(&file)
             .env("BIREME_HOME", home.root())
+            // A measurement that is killed takes its kernel along.
+            .env("JPY_PARENT_PID", std::process::id().to_string())
             .current_dir(home.root())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -5,13 +5,14 @@ use super::bench_kernel::BenchKernel;
 use super::lines::{Line, report};
 use super::measures::Measures;
 use super::peer::{self, Peer, Ran};
+use super::scratch;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::terminal;
 use bireme_protocol::process::resident_bytes_of;
+use bireme_px::process_tree::ProcessTree;
 use bireme_settings::Home;
 use clap::Args;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -54,10 +55,7 @@ struct Timed {
 }
 
 pub(super) fn run(arguments: &CellsArguments) -> Result<ExitCode, CliError> {
-    let directory = tempfile::Builder::new()
-        .prefix("bireme-bench-")
-        .tempdir()
-        .map_err(|source| CliError::io("make a directory for the measurement", source))?;
+    let directory = scratch()?;
     let home = Home::at(directory.path()).map_err(|source| CliError::Home { source })?;
     let lines = Context::block_on(measure(arguments, &home))?;
     report("cells", &lines, arguments.json.as_deref())?;
@@ -227,31 +225,6 @@ async fn while_a_cell_runs(count: usize, kernel: &BenchKernel) -> Result<Vec<Lin
 
 /// Resident memory of all processes below one.
 fn memory_below(pid: u32) -> u64 {
-    let parents = parents();
-    let is_below = |process: &u32| {
-        let mut current = *process;
-        // No chain is longer than the table; it may be torn.
-        for _ in 0..parents.len() {
-            match parents.get(&current) {
-                Some(parent) if *parent == pid => return true,
-                Some(parent) => current = *parent,
-                None => return false,
-            }
-        }
-        false
-    };
-    let below = parents.keys().copied().filter(is_below);
-    below.map(resident_bytes_of).sum()
-}
-
-fn parents() -> HashMap<u32, u32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let with_parent = |process: u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        let (_, after_name) = stat.rsplit_once(')')?;
-        let parent = after_name.split_whitespace().nth(1)?.parse().ok()?;
-        Some((process, parent))
-    };
-    processes.filter_map(with_parent).collect()
+    let below = ProcessTree::read().below(pid, &[]);
+    below.into_iter().map(resident_bytes_of).sum()
 }

@@ -1,9 +1,9 @@
 //! Starts and small queries, through real processes and sockets, in a home of their own.
 
-use super::LatencyArguments;
 use super::bench_kernel::BenchKernel;
 use super::lines::{Line, report};
 use super::measures::Measures;
+use super::{LatencyArguments, scratch};
 use crate::context::Context;
 use crate::error::CliError;
 use bireme_client::Cluster;
@@ -30,10 +30,7 @@ struct Measured {
 }
 
 pub(super) fn run(arguments: &LatencyArguments) -> Result<ExitCode, CliError> {
-    let directory = tempfile::Builder::new()
-        .prefix("bireme-bench-")
-        .tempdir()
-        .map_err(|source| CliError::io("make a directory for the measurement", source))?;
+    let directory = scratch()?;
     let home = Home::at(directory.path()).map_err(|source| CliError::Home { source })?;
     let lines = Context::block_on(async {
         let measured = measure(arguments, &home).await;

@@ -80,6 +80,12 @@ impl BenchCommand {
     }
 }
 
+/// A directory for one measurement, which goes with it.
+fn scratch() -> Result<tempfile::TempDir, CliError> {
+    let directory = tempfile::Builder::new().prefix("bireme-bench-").tempdir();
+    directory.map_err(|source| CliError::io("make a directory for the measurement", source))
+}
+
 /// Writes numbers to a file that appears whole.
 fn write_json(path: &std::path::Path, value: &serde_json::Value) -> Result<(), CliError> {
     let failed = |source| CliError::io(format!("write {}", path.display()), source);

@@ -2,7 +2,7 @@
 //! sockets in turn. Each has one thread, as engines of a machine with two cores have.
 
 use super::measures::Measures;
-use super::write_json;
+use super::{scratch, write_json};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::terminal;
@@ -78,10 +78,7 @@ fn measurement(
 
 /// What each round took, as the slower of the two saw it.
 fn run_ranks(arguments: &ShuffleArguments, share: bool) -> Result<Vec<f64>, CliError> {
-    let directory = tempfile::Builder::new()
-        .prefix("bireme-bench-")
-        .tempdir()
-        .map_err(|source| CliError::io("make a directory for the measurement", source))?;
+    let directory = scratch()?;
     let failed = |source| CliError::io("run an engine of the measurement", source);
     let query = QueryId::random().to_string();
     let mut children = Vec::with_capacity(RANKS);
