@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamEncoder;
+use bireme_frames::compact_views;
 use std::sync::Arc;
 
 /// The end of an Arrow IPC stream. The decoder gives a batch without columns, whose body has no
@@ -22,7 +23,7 @@ pub(crate) fn encode(batch: &RecordBatch) -> Result<Vec<Buffer>, CollectivesErro
         columns: batch.num_columns(),
         source: Arc::new(source),
     };
-    let batch = compact(batch).map_err(failed)?;
+    let batch = compact_views(batch).map_err(failed)?;
     let mut encoder = StreamEncoder::try_new(&batch.schema()).map_err(failed)?;
     let mut pieces = encoder.encode(&batch).map_err(failed)?;
     pieces.push(Buffer::from_vec(END.to_vec()));
@@ -69,42 +70,6 @@ fn view_bytes(column: &ArrayRef) -> usize {
         DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
         _ => 0,
     }
-}
-
-/// IPC writes every buffer a view array refers to, also what its rows do not use.
-fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    if !batch.columns().iter().any(is_sparse) {
-        return Ok(batch.clone());
-    }
-    let columns = batch.columns().iter().map(|column| {
-        if !is_sparse(column) {
-            return Arc::clone(column);
-        }
-        match column.data_type() {
-            DataType::Utf8View => Arc::new(column.as_string_view().gc()),
-            DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
-            _ => Arc::clone(column),
-        }
-    });
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)
-}
-
-fn is_sparse(column: &ArrayRef) -> bool {
-    let (held, used) = match column.data_type() {
-        DataType::Utf8View => {
-            let views = column.as_string_view();
-            let held: usize = views.data_buffers().iter().map(Buffer::len).sum();
-            (held, views.total_buffer_bytes_used())
-        }
-        DataType::BinaryView => {
-            let views = column.as_binary_view();
-            let held: usize = views.data_buffers().iter().map(Buffer::len).sum();
-            (held, views.total_buffer_bytes_used())
-        }
-        _ => return false,
-    };
-    held > used.saturating_mul(2)
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub(crate) fn write(
     let mut entries = Vec::with_capacity(queued.len());
     for item in queued {
         let bytes = encoded(item.body)?;
-        let offset = file.append(bytes.as_slice())?;
+        let offset = file.append_checked(bytes.as_slice())?;
         entries.push(SpillEntry {
             from: item.from,
             window: item.window,
@@ -91,7 +91,7 @@ pub(crate) fn write(
 /// Reads a batch back, still encoded. It blocks.
 pub(crate) fn read(file: &SpillTempFile, entry: &SpillEntry) -> Result<Buffer, CollectivesError> {
     let mut buffer = MutableBuffer::from_len_zeroed(entry.length);
-    file.read_at(buffer.as_slice_mut(), entry.offset)?;
+    file.read_checked(buffer.as_slice_mut(), entry.offset)?;
     Ok(buffer.into())
 }
 

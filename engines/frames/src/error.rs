@@ -28,6 +28,34 @@ pub enum FramesError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A spill file holds other bytes than were written.
+    #[error(
+        "read spill file {}: the block at offset {offset} is not what was written there, {reason}; \
+         check the disk, and whether something else writes to memory.spill_dir",
+        path.display()
+    )]
+    CorruptSpill {
+        /// The file.
+        path: PathBuf,
+        /// Where the block begins.
+        offset: u64,
+        /// How that shows.
+        reason: String,
+    },
+    /// A batch cannot be written, or read back, as bytes.
+    #[error("{action} {rows} rows of {columns} columns in spill file {}: {source}", path.display())]
+    BatchCodec {
+        /// encode, decode.
+        action: &'static str,
+        /// How many rows.
+        rows: usize,
+        /// How many columns.
+        columns: usize,
+        /// The file.
+        path: PathBuf,
+        /// What Arrow said.
+        source: arrow::error::ArrowError,
+    },
     /// The disk limit is reached.
     #[error(
         "reserve {requested} of disk for spilling: {used} of {limit} are in use; raise \

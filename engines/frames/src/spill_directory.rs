@@ -4,7 +4,8 @@
 
 use crate::budget::Budget;
 use crate::error::FramesError;
-use crate::spill_file::{OperatorFile, SpillTempFile};
+use crate::operator_file::OperatorFile;
+use crate::spill_file::SpillTempFile;
 use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::spill_file::{SpillFile, TempFileFactory};
@@ -100,7 +101,7 @@ impl SpillDirectory {
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let path = self.shared.path.join(format!("{FILE_PREFIX}{number}"));
         match create_file(&path) {
-            Ok(file) => Ok(SpillTempFile::new(path, file, Arc::clone(&self.shared))),
+            Ok(_) => Ok(SpillTempFile::new(path, Arc::clone(&self.shared))),
             Err(source) => Err(FramesError::SpillFile {
                 action: "create",
                 path,
@@ -131,7 +132,7 @@ impl SpillDirectory {
 
 impl TempFileFactory for SpillDirectory {
     fn create_temp_file(&self, _description: &str) -> Result<Arc<dyn SpillFile>> {
-        Ok(Arc::new(OperatorFile(self.create()?)))
+        Ok(Arc::new(OperatorFile::new(self.create()?)))
     }
 }
 

@@ -1,42 +1,31 @@
 //! One file of the spill directory: claimed from the budget before it is written, appended and
-//! read at offsets, removed on drop. DataFusion's operators use it as their spill file.
+//! read at offsets, removed on drop. Between two uses it is closed, so that joins that spill to many
+//! files at once do not run out of open ones.
 
 use crate::error::FramesError;
 use crate::spill_directory::Shared;
-use bytes::Bytes;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::spill_file::{SpillFile, SpillWriter};
-use futures::Stream;
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-/// How much a stream reads at once.
-const READ_BYTES: u64 = 1 << 20;
-/// How much a writer gathers before it claims disk and writes.
-const WRITE_BYTES: usize = 256 << 10;
 
 /// A file of the spill directory. Dropping the last reference removes it and gives its disk back.
 #[derive(Debug)]
 pub struct SpillTempFile {
     path: PathBuf,
-    file: File,
     size: AtomicU64,
     shared: Arc<Shared>,
 }
 
 impl SpillTempFile {
-    pub(crate) fn new(path: PathBuf, file: File, shared: Arc<Shared>) -> Arc<Self> {
+    pub(crate) fn new(path: PathBuf, shared: Arc<Shared>) -> Arc<Self> {
         shared.counters.files_live.fetch_add(1, Ordering::Relaxed);
         shared.counters.files.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             path,
-            file,
             size: AtomicU64::new(0),
             shared,
         })
@@ -52,18 +41,28 @@ impl SpillTempFile {
         self.len() == 0
     }
 
-    /// Appends and returns the offset the bytes begin at. One writer at a time; it blocks.
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends and returns the offset the bytes begin at. One writer at a time; it blocks. On an
+    /// error the file is as it was.
     pub fn append(&self, bytes: &[u8]) -> std::result::Result<u64, FramesError> {
-        let length = bytes.len() as u64;
+        self.append_parts(&[bytes])
+    }
+
+    /// Appends several parts as one.
+    pub(crate) fn append_parts(&self, parts: &[&[u8]]) -> std::result::Result<u64, FramesError> {
+        let length = parts.iter().map(|part| part.len() as u64).sum();
         self.shared.budget.reserve_disk(length)?;
         let offset = self.len();
         let begun = Instant::now();
-        let written = self.file.write_all_at(bytes, offset);
+        let written = self.write(parts, offset);
         let counters = &self.shared.counters;
-        counters.write_nanoseconds.fetch_add(
-            u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
+        counters
+            .write_nanoseconds
+            .fetch_add(nanoseconds_since(begun), Ordering::Relaxed);
         if let Err(source) = written {
             self.shared.budget.release_disk(length);
             return Err(self.error("append to", length, source));
@@ -73,31 +72,57 @@ impl SpillTempFile {
         Ok(offset)
     }
 
+    fn write(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        let file = self.open(OpenOptions::new().write(true))?;
+        let mut at = offset;
+        for part in parts {
+            if let Err(error) = file.write_all_at(part, at) {
+                // A full disk gets back what was written of it.
+                let _ = file.set_len(offset);
+                return Err(error);
+            }
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn open(&self, options: &mut OpenOptions) -> io::Result<File> {
+        options.open(&self.path)
+    }
+
     /// Reads exactly the buffer's length at the offset. It blocks.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::result::Result<(), FramesError> {
         let begun = Instant::now();
         let length = buffer.len() as u64;
-        self.file
-            .read_exact_at(buffer, offset)
+        self.open(OpenOptions::new().read(true))
+            .and_then(|file| file.read_exact_at(buffer, offset))
             .map_err(|source| self.error("read", length, source))?;
         let counters = &self.shared.counters;
         counters.bytes_read.fetch_add(length, Ordering::Relaxed);
-        counters.read_nanoseconds.fetch_add(
-            u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
+        counters
+            .read_nanoseconds
+            .fetch_add(nanoseconds_since(begun), Ordering::Relaxed);
         Ok(())
     }
 
     /// Empties the file and gives its disk back.
     pub fn clear(&self) -> std::result::Result<(), FramesError> {
-        self.file
-            .set_len(0)
+        self.open(OpenOptions::new().write(true))
+            .and_then(|file| file.set_len(0))
             .map_err(|source| self.error("truncate", self.len(), source))?;
         self.shared
             .budget
             .release_disk(self.size.swap(0, Ordering::AcqRel));
         Ok(())
+    }
+
+    /// The error of a block that is not what was written.
+    pub(crate) fn corrupt(&self, offset: u64, reason: &str) -> FramesError {
+        FramesError::CorruptSpill {
+            path: self.path.clone(),
+            offset,
+            reason: reason.to_string(),
+        }
     }
 
     fn error(&self, action: &'static str, bytes: u64, source: io::Error) -> FramesError {
@@ -125,89 +150,6 @@ impl Drop for SpillTempFile {
     }
 }
 
-/// The file as DataFusion's operators hold it.
-pub(crate) struct OperatorFile(pub(crate) Arc<SpillTempFile>);
-
-impl SpillFile for OperatorFile {
-    fn path(&self) -> Option<&Path> {
-        Some(&self.0.path)
-    }
-
-    fn size(&self) -> Option<u64> {
-        Some(self.0.len())
-    }
-
-    fn read_stream(&self) -> Result<Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>> {
-        let file = Arc::clone(&self.0);
-        Ok(Box::pin(futures::stream::try_unfold(
-            0_u64,
-            move |offset| {
-                let file = Arc::clone(&file);
-                async move {
-                    let length = (file.len() - offset).min(READ_BYTES);
-                    if length == 0 {
-                        return Ok(None);
-                    }
-                    let read = move || {
-                        let mut buffer = vec![0; length as usize];
-                        file.read_at(&mut buffer, offset)?;
-                        Ok::<_, FramesError>(buffer)
-                    };
-                    let buffer = tokio::task::spawn_blocking(read)
-                        .await
-                        .map_err(|error| DataFusionError::External(Box::new(error)))??;
-                    Ok(Some((Bytes::from(buffer), offset + length)))
-                }
-            },
-        )))
-    }
-
-    fn open_writer(&self) -> Result<Box<dyn SpillWriter>> {
-        Ok(Box::new(Writer {
-            file: Arc::clone(&self.0),
-            pending: Vec::new(),
-        }))
-    }
-}
-
-struct Writer {
-    file: Arc<SpillTempFile>,
-    pending: Vec<u8>,
-}
-
-impl Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.pending.len() + bytes.len() > WRITE_BYTES {
-            self.flush()?;
-        }
-        if bytes.len() >= WRITE_BYTES {
-            self.file.append(bytes)?;
-        } else {
-            self.pending.extend_from_slice(bytes);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.pending.is_empty() {
-            self.file.append(&self.pending)?;
-            self.pending.clear();
-        }
-        Ok(())
-    }
-}
-
-impl SpillWriter for Writer {
-    fn finish(&mut self) -> Result<()> {
-        self.flush().map_err(DataFusionError::IoError)
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        // A writer dropped before `finish` belongs to a query that failed; its file goes with it.
-        if let Err(error) = self.flush() {
-            tracing::debug!(%error, "flush spill file of a query that ended");
-        }
-    }
+fn nanoseconds_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,67 @@
+//! Batches without what their string views refer to and do not use: Arrow writes every buffer of a
+//! view array, whatever its rows need of it.
+
+use arrow::array::{
+    Array, ArrayData, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array,
+};
+use arrow::buffer::Buffer;
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+use std::sync::Arc;
+
+/// The batch with views compacted that use less than half of what they hold, also within lists,
+/// structs and maps.
+///
+/// # Errors
+/// Arrow refuses to put a column together again.
+pub fn compact_views(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    let mut changed = false;
+    for column in batch.columns() {
+        let compacted = compact(column)?;
+        changed |= compacted.is_some();
+        columns.push(compacted.unwrap_or_else(|| Arc::clone(column)));
+    }
+    if !changed {
+        return Ok(batch.clone());
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(batch.schema(), columns, &options)
+}
+
+/// `None` if the column is compact.
+fn compact(column: &ArrayRef) -> Result<Option<ArrayRef>, ArrowError> {
+    let is_sparse = |buffers: &[Buffer], used: usize| {
+        let held: usize = buffers.iter().map(Buffer::len).sum();
+        held > used.saturating_mul(2)
+    };
+    match column.data_type() {
+        DataType::Utf8View => {
+            let views = column.as_string_view();
+            let sparse = is_sparse(views.data_buffers(), views.total_buffer_bytes_used());
+            Ok(sparse.then(|| Arc::new(views.gc()) as ArrayRef))
+        }
+        DataType::BinaryView => {
+            let views = column.as_binary_view();
+            let sparse = is_sparse(views.data_buffers(), views.total_buffer_bytes_used());
+            Ok(sparse.then(|| Arc::new(views.gc()) as ArrayRef))
+        }
+        kind if kind.is_nested() => compact_children(column.to_data()),
+        _ => Ok(None),
+    }
+}
+
+fn compact_children(data: ArrayData) -> Result<Option<ArrayRef>, ArrowError> {
+    let mut children = Vec::with_capacity(data.child_data().len());
+    let mut changed = false;
+    for child in data.child_data() {
+        let compacted = compact(&make_array(child.clone()))?;
+        changed |= compacted.is_some();
+        children.push(compacted.map_or_else(|| child.clone(), |array| array.to_data()));
+    }
+    if !changed {
+        return Ok(None);
+    }
+    let rebuilt = data.into_builder().child_data(children).build()?;
+    Ok(Some(make_array(rebuilt)))
+}
