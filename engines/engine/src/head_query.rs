@@ -12,7 +12,7 @@ use crate::queries::Cancel;
 use crate::session_tables::SessionTables;
 use crate::table_files;
 use bireme_collectives::Exchange;
-use bireme_operators::{QueryEnd, with_stop_points};
+use bireme_operators::{QueryEnd, with_spilling_joins, with_stop_points};
 use bireme_protocol::proto::{
     Delivery, QueryEnded, QueryProgress, QueryState, ResultSummary, StartRequest, StatementMode,
 };
@@ -88,7 +88,9 @@ pub(crate) async fn plan(
     // The engines put stop points into what they run themselves.
     let plan = match is_distributed {
         true => plan,
-        false => with_stop_points(plan, &end).map_err(|error| fault_from(&error))?,
+        false => with_stop_points(plan, &end)
+            .and_then(|plan| with_spilling_joins(plan, &end))
+            .map_err(|error| fault_from(&error))?,
     };
     Ok(HeadQuery {
         id,

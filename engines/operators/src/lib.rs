@@ -2,6 +2,8 @@
 //! its kin, the rule that puts them in place of DataFusion's repartitions, their codec, and the
 //! session set-up for heads and workers. Moving the rows is left to bireme-collectives.
 
+mod block_join;
+mod build_side;
 mod co_partitioning;
 mod codec;
 mod collective_exec;
@@ -11,7 +13,10 @@ mod feed;
 mod file_leaf;
 mod file_split;
 mod framed_scan_exec;
+mod handed_exec;
+mod handed_pool;
 mod head_exec;
+mod join_job;
 mod join_placement;
 mod pass_through;
 mod placement_rules;
@@ -24,6 +29,10 @@ mod routing;
 mod scalar_subquery_rule;
 mod session;
 mod session_options;
+mod shared_build;
+mod spill_parts;
+mod spilled_join;
+mod spilling_join_exec;
 mod start;
 mod stop_exec;
 mod stop_points;
@@ -47,6 +56,7 @@ pub use routing::Routing;
 pub use scalar_subquery_rule::ScalarSubqueryRule;
 pub use session::{EngineTopology, QueryOptions, configure_session};
 pub use session_options::{query_of, query_runtime};
+pub use spilling_join_exec::with_spilling_joins;
 pub use start::start_eagerly;
 pub use stop_points::with_stop_points;
 pub use task_release::release_ended_tasks;

@@ -5,6 +5,7 @@ use crate::codec::CollectiveCodec;
 use crate::collective_exec::CollectiveExec;
 use crate::query_end::QueryEnd;
 use crate::session_options::{apply_settings, query_of, query_runtime};
+use crate::spilling_join_exec::with_spilling_joins;
 use crate::start::start_eagerly;
 use crate::stop_points::with_stop_points;
 use async_trait::async_trait;
@@ -93,7 +94,7 @@ fn start(
     if let Some(plan) = end_of(&event.plan, event.session_config)? {
         end.comes_with(plan);
     }
-    let plan = with_stop_points(event.plan, end)?;
+    let plan = with_spilling_joins(with_stop_points(event.plan, end)?, end)?;
     start_eagerly(&plan, &Arc::new(context))?;
     Ok(WorkerPlanRewriteEventResponse::new(plan))
 }
