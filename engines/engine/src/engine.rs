@@ -22,6 +22,7 @@ use bireme_protocol::proto::Topology;
 use bireme_protocol::proto::engine_server::EngineServer;
 use bireme_protocol::{Address, ErrorCode, Fault, QueryId, address};
 use bireme_settings::{Home, Settings};
+use datafusion::config::SpillCompression;
 use datafusion::error::Result as QueryResult;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
@@ -404,6 +405,10 @@ fn session_config(settings: &Settings, partitions: usize, host_limit: usize) -> 
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.collect_spans = true;
     options.execution.parquet.pushdown_filters = settings.boolean("query.pushdown_filters");
+    options.execution.spill_compression = match settings.get("memory.spill_compression") {
+        "none" => SpillCompression::Uncompressed,
+        _ => SpillCompression::Lz4Frame,
+    };
     config
 }
 

@@ -5,23 +5,32 @@
 use crate::build_side::{Build, is_refused, join_bytes};
 use crate::join_job::JoinJob;
 use crate::spilled_join::Pair;
+use bireme_frames::compact_views;
 use datafusion::arrow::array::{
     ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions,
-    UInt64Array, new_null_array,
+    UInt32Array, UInt64Array, new_null_array,
 };
-use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::compute::{filter_record_batch, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use datafusion::common::JoinType;
+use datafusion::common::utils::memory::get_record_batch_memory_size;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::memory_pool::{MemoryLimit, MemoryReservation};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Rows below which a block is not halved any more.
 const ROWS_MIN: usize = 16;
+/// How long the smallest block waits for memory, asking so often.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// The largest block that is taken although memory is refused, in bytes and as a part of all.
+const IN_FLIGHT_BYTES: usize = 64 << 10;
+const IN_FLIGHT_PART: usize = 16;
 /// The column of the probe rows' numbers.
 const NUMBER: &str = "bireme.probe_row";
 
@@ -35,7 +44,7 @@ pub(crate) fn join_in_blocks(
     let pass = Pass::of(*job.join.join_type());
     let matched = match pass {
         Pass::Whole => None,
-        Pass::Numbered(_) => Some(Matched::new(pair.probe.rows, &reservation)?),
+        Pass::Numbered(_) => Some(Matched::new(pair.probe.rows, &reservation)),
     };
     let blocks = Blocks {
         rows: pair.build.read(&job.build_files())?,
@@ -136,14 +145,16 @@ impl Blocks {
                     self.next = Some(batch);
                     break;
                 }
-                Err(error) => {
-                    if batch.num_rows() <= ROWS_MIN {
-                        let what = format!("join a block of {} rows", batch.num_rows());
-                        return Err(error.context(what));
-                    }
+                Err(_) if batch.num_rows() > ROWS_MIN => {
                     let (first, second) = halves(&batch)?;
                     self.next = Some(first);
                     self.rows = before(second, &mut self.rows);
+                }
+                Err(_) => {
+                    let rows = batch.num_rows();
+                    reserve_at_last(job, &reservation, wanted(&batch), rows).await?;
+                    batches.push(batch);
+                    break;
                 }
             }
         }
@@ -154,17 +165,45 @@ impl Blocks {
     }
 }
 
+/// Reserves for the smallest block there is. Other partitions of the join may hold all memory: they
+/// have a while to give some back, then a block is taken that is as small as what is in flight
+/// between operators anyway.
+async fn reserve_at_last(
+    job: &JoinJob,
+    reservation: &MemoryReservation,
+    bytes: usize,
+    rows: usize,
+) -> Result<()> {
+    let deadline = Instant::now() + WAIT_FOR_OTHERS;
+    let refused = loop {
+        job.end.check("wait for memory of a join in")?;
+        match reservation.try_resize(bytes) {
+            Ok(()) => return Ok(()),
+            Err(error) if !is_refused(&error) => return Err(error),
+            Err(error) if Instant::now() >= deadline => break error,
+            Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+        }
+    };
+    let in_flight = match job.context.memory_pool().memory_limit() {
+        MemoryLimit::Finite(limit) => (limit / IN_FLIGHT_PART).min(IN_FLIGHT_BYTES),
+        _ => IN_FLIGHT_BYTES,
+    };
+    if bytes > in_flight {
+        return Err(refused.context(format!("join a block of {rows} rows")));
+    }
+    reservation.grow(bytes - reservation.size());
+    Ok(())
+}
+
 /// Both halves of a batch, each with memory of its own.
 fn halves(batch: &RecordBatch) -> Result<(RecordBatch, RecordBatch)> {
     let middle = batch.num_rows() / 2;
-    let own = |offset, length| {
-        let half = batch.slice(offset, length);
-        let schema = half.schema();
-        // Of one batch this would be no copy.
-        let nothing = RecordBatch::new_empty(Arc::clone(&schema));
-        arrow::compute::concat_batches(&schema, [&half, &nothing])
+    let own = |rows: std::ops::Range<usize>| -> Result<RecordBatch> {
+        let rows = rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX));
+        let taken = take_record_batch(batch, &UInt32Array::from_iter_values(rows))?;
+        Ok(compact_views(&taken)?)
     };
-    Ok((own(0, middle)?, own(middle, batch.num_rows() - middle)?))
+    Ok((own(0..middle)?, own(middle..batch.num_rows())?))
 }
 
 fn before(batch: RecordBatch, rows: &mut SendableRecordBatchStream) -> SendableRecordBatchStream {
@@ -175,8 +214,9 @@ fn before(batch: RecordBatch, rows: &mut SendableRecordBatchStream) -> SendableR
     Box::pin(RecordBatchStreamAdapter::new(schema, all))
 }
 
+/// Columns that were read from one file share its bytes.
 fn bytes_of(batch: &RecordBatch) -> usize {
-    batch.get_array_memory_size()
+    get_record_batch_memory_size(batch)
 }
 
 /// Which probe rows have matched so far.
@@ -187,15 +227,16 @@ struct Matched {
 }
 
 impl Matched {
-    fn new(rows: usize, reservation: &MemoryReservation) -> Result<Self> {
+    fn new(rows: usize, reservation: &MemoryReservation) -> Self {
+        // It cannot do without, and it is a bit a row.
         let reservation = reservation.new_empty();
-        reservation.try_grow(rows.div_ceil(8))?;
+        reservation.grow(rows.div_ceil(8));
         let mut bits = BooleanBufferBuilder::new(rows);
         bits.append_n(rows, false);
-        Ok(Self {
+        Self {
             bits: Arc::new(Mutex::new(bits)),
             _reservation: Arc::new(reservation),
-        })
+        }
     }
 
     fn note(&self, numbers: &UInt64Array) {

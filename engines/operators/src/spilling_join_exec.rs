@@ -192,18 +192,18 @@ impl Ending {
     fn of(self, rows: SendableRecordBatchStream) -> Result<SendableRecordBatchStream> {
         let baseline = BaselineMetrics::new(&self.metrics, self.partition);
         let fetch = self.join.fetch();
-        let rows = match (self.join.properties().output_ordering(), fetch) {
-            (Some(ordering), _) => {
-                let input = Arc::new(HandedExec::of(rows));
-                SortExec::new(ordering.clone(), input)
-                    .with_fetch(fetch)
-                    .execute(0, self.context)?
-            }
-            (None, Some(fetch)) => {
+        let rows = match self.join.properties().output_ordering() {
+            // Not with the limit: the first rows of an order are found in memory or not at all.
+            Some(ordering) => SortExec::new(ordering.clone(), Arc::new(HandedExec::of(rows)))
+                .execute(0, self.context)?,
+            None => rows,
+        };
+        let rows = match fetch {
+            Some(fetch) => {
                 let unseen = BaselineMetrics::new(&ExecutionPlanMetricsSet::new(), 0);
-                Box::pin(LimitStream::new(rows, 0, Some(fetch), unseen))
+                Box::pin(LimitStream::new(rows, 0, Some(fetch), unseen)) as _
             }
-            (None, None) => rows,
+            None => rows,
         };
         let schema = rows.schema();
         let rows = rows.inspect_ok(move |batch| {

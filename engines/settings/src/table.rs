@@ -117,6 +117,13 @@ pub static TABLE: &[Setting] = &[
         "Memory of all engines together: a size, or a share of what this process may use (cgroup aware). Engines share it evenly.",
     ),
     row(
+        "memory.spill_compression",
+        Kind::Choice(&["lz4", "none"]),
+        "lz4",
+        Session,
+        "How rows are compressed before sorts, aggregates and joins write them to disk.",
+    ),
+    row(
         "memory.spill_dir",
         Kind::Text,
         "",

@@ -163,7 +163,7 @@ async fn order_and_limit_hold_for_what_was_spilled() {
         assert!(join.properties().output_ordering().is_some());
         // The sort keeps 10 MiB aside, whatever it sorts.
         let settings = [("datafusion.execution.sort_spill_reservation_bytes", "65536")];
-        let machine = Machine::with(bytes / 4, 1 << 30, &settings);
+        let machine = Machine::with(bytes, 1 << 30, &settings);
         let (rows, spilled) = machine.run(join).await.unwrap();
         assert!(spilled > 0);
         let ids = rows.iter().flat_map(|batch| {

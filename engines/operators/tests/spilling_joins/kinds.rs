@@ -52,6 +52,7 @@ async fn joins_that_collect_a_side_spill() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_key_of_half_the_rows_is_joined_block_by_block() {
     let build = Shape {
+        rows: 5000,
         same_key_in: 2,
         ..BUILD
     };
