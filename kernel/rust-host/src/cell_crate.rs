@@ -45,7 +45,7 @@ const CELL_PACKAGE: &str = "ctx";
 /// Keeps cargo from looking for a workspace in the directories above.
 const OWN_WORKSPACE: &str = "\n[workspace]\n";
 /// Names a cell that needs the crate uses at least one of.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 20] = [
     "bireme",
     "Table",
     "Column",
@@ -55,6 +55,17 @@ pub const NAMES: [&str; 9] = [
     "ArrayRef",
     "arrow_array",
     "arrow_schema",
+    "DataType",
+    "LazyFrame",
+    "Expr",
+    "FrameError",
+    "JoinType",
+    "sql",
+    "frame",
+    "scan_parquet",
+    "scan_csv",
+    "scan_json",
+    "col",
 ];
 
 /// Where the crate and its dependencies live for one compiler.
