@@ -417,6 +417,15 @@ fn what_cannot_be_meant_is_told_when_it_runs() {
             trips().select([col("km"), col("km").sum()]),
             "two columns are called \"km\"",
         ),
+    ] {
+        let told = refused(&frame);
+        assert!(told.contains(says), "{told}");
+    }
+}
+
+#[test]
+fn groups_orders_and_joins_that_cannot_be_meant_are_told() {
+    for (frame, says) in [
         (
             trips().group_by("city").agg(col("km")),
             "agg: \"km\" has a value per row, and a group has one",

@@ -7,7 +7,7 @@ use bireme::request::SOCKET_ENV;
 use bireme_magics::host::Host;
 use bireme_protocol::{ErrorCode, Fault};
 use bireme_px::frame::{self, FrameDecoder};
-use bireme_px::host_protocol::HostRequest;
+use bireme_px::host_protocol::{HostRequest, PRELUDE_CRATES_ENV};
 use bireme_px::side_channel::MEMORY_ENV;
 use bireme_settings::Settings;
 use std::path::Path;
@@ -134,6 +134,7 @@ fn spawn(
         .arg(options.home.root())
         .current_dir(&options.directory)
         .env("BIREME_HOME", options.home.root())
+        .env(PRELUDE_CRATES_ENV, settings.get("rust.prelude_crates"))
         .env(MEMORY_ENV, settings.bytes("rust.memory_limit").to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
