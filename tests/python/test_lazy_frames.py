@@ -231,6 +231,23 @@ def test_a_frame_shows_itself_where_it_stands(bireme_kernel):
     assert "(3, 1)" in result(cells[3])
 
 
+def test_a_frame_is_kept_on_the_engines(bireme_kernel):
+    cells = run(
+        [
+            r'let t = sql(r#"SELECT n, n % 3 AS "k ""k" FROM generate_series(1, 9000) AS g (n)"#)?;',
+            r't.group_by("k \"k").agg(len()).sort("k \"k").persist("my \"frame")?',
+            r'frame("my \"frame")?.collect()?.num_rows()',
+        ],
+        bireme_kernel,
+        failing=[1, 2],
+    )
+    errors = [output for output in cells[1].outputs if output["output_type"] == "error"]
+    if errors and "is not something Bireme runs" in errors[0]["evalue"]:
+        pytest.skip(f"this build keeps no frames: {errors[0]['evalue']}")
+    assert not errors and "3000" in result(cells[1]), errors
+    assert result(cells[2]) == "3"
+
+
 def test_errors_are_told_whole_and_cost_nothing(bireme_kernel):
     cells = run(
         [

@@ -48,8 +48,8 @@ impl PreludeCrates {
     /// # Errors
     /// When they cannot be read.
     pub fn from_environment() -> Result<PreludeCrates, RustHostError> {
-        let text = std::env::var(PRELUDE_CRATES_ENV).unwrap_or_default();
-        PreludeCrates::read(&text)
+        let text = std::env::var_os(PRELUDE_CRATES_ENV).unwrap_or_default();
+        PreludeCrates::read(&text.to_string_lossy())
     }
 
     /// Reads `name = "1", other = { version = "2", features = ["a"] }`.
