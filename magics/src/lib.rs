@@ -7,6 +7,7 @@
 pub mod arguments;
 mod binding;
 pub mod cell;
+pub mod cell_queries;
 mod clock;
 pub mod completion;
 pub mod display;

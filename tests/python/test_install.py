@@ -24,3 +24,10 @@ def test_installing_compiles_what_the_first_rust_cell_needs(home, tmp_path):
     # The second time there is nothing to compile.
     again = home.bireme("install", "--prefix", tmp_path, timeout=60).stderr.decode()
     assert "Rust cells are ready" in again and "crates begun" not in again, again
+
+
+def test_crates_that_cannot_be_read_are_told_at_installation(home, tmp_path):
+    (pathlib.Path(home.path) / "config.toml").write_text('[rust]\nprelude_crates = "what is this"\n')
+    said = home.bireme("install", "--prefix", tmp_path, timeout=600).stderr.decode()
+    assert "what is this" in said and "is no crate" in said and "serde_json" in said, said
+    assert "SQL cells are ready" in said, said

@@ -10,6 +10,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Environment variable that tells the Rust host the setting `rust.prelude_crates`.
+pub const PRELUDE_CRATES_ENV: &str = "BIREME_PRELUDE_CRATES";
+
 /// What the kernel asks of the Rust host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -177,7 +177,7 @@ pub static TABLE: &[Setting] = &[
         Kind::Memory,
         "1GiB",
         Session,
-        "Most bytes of rows that `--to` hands to a Rust variable.",
+        "Most bytes of rows that `--to` or one `collect()` hands to Rust.",
     ),
     row(
         "rust.memory_limit",
@@ -185,6 +185,13 @@ pub static TABLE: &[Setting] = &[
         "80%",
         Session,
         "Memory of Rust's variables and of the running cell; a cell that needs more fails and costs no variable. Read when Rust starts.",
+    ),
+    row(
+        "rust.prelude_crates",
+        Kind::Text,
+        "",
+        Session,
+        "Crates that `bireme install` compiles for Rust cells, written as for `:dep` and separated by commas: `serde_json = \"1\", rand = \"0.9\"`. Every session can use them. Read when Rust starts.",
     ),
     row(
         "rust.start",

@@ -99,6 +99,12 @@ pub fn told_error(place: &str, text: &str) -> bool {
     told
 }
 
+/// Fails the cell as a `?` would, once it has ended.
+pub fn fail(text: &str) {
+    report_bytes(&format!("error {}\n{text}", text.len()));
+    let _ = std::io::stdout().write_all(b"EVCXR_ERROR_OCCURRED\n");
+}
+
 fn block(mime: &str, content: &str) {
     let text = format!("EVCXR_BEGIN_CONTENT {mime}\n{content}\nEVCXR_END_CONTENT\n");
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -136,6 +136,10 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     pub(crate) fn word(&mut self, word: u64) {
         self.bytes.extend_from_slice(&word.to_le_bytes());
     }
@@ -182,6 +186,11 @@ fn whole(data: &ArrayData) -> Result<ArrayData, ArrowError> {
 pub fn read(path: impl AsRef<Path>) -> Result<Table, TransferError> {
     let mut file = std::fs::File::open(path)?;
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    // Arrow's buffers end the process when there is no memory.
+    if Vec::<u8>::new().try_reserve_exact(length).is_err() {
+        let text = format!("there is no memory for {length} bytes (see rust.memory_limit)");
+        return Err(io::Error::new(io::ErrorKind::OutOfMemory, text).into());
+    }
     let mut bytes = MutableBuffer::from_len_zeroed(length);
     io::Read::read_exact(&mut file, bytes.as_slice_mut())?;
     Source::new(bytes.into()).table()
@@ -195,7 +204,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    fn new(bytes: Buffer) -> Self {
+    pub(crate) fn new(bytes: Buffer) -> Self {
         Self {
             bytes,
             at: 0,

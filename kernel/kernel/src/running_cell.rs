@@ -143,6 +143,7 @@ impl RunningCell {
             context: &self.context,
             settings: &settings,
             is_quiet: false,
+            queries: Some(self),
         };
         self.is_in_rust.store(true, Ordering::Release);
         let outcome = self.state.rust.evaluate(&code).await;
@@ -274,7 +275,8 @@ impl Host for RunningCell {
     async fn rust_value(&self, expression: &str) -> Result<Value, Fault> {
         let settings = self.state.settings.current();
         self.is_in_rust.store(true, Ordering::Release);
-        let value = self.state.rust.value(expression, &self.context, &settings);
+        let rust = &self.state.rust;
+        let value = rust.value(expression, &self.context, &settings, self);
         let value = value.await;
         self.is_in_rust.store(false, Ordering::Release);
         value

@@ -73,7 +73,7 @@ fn chain_start(tokens: &[TokenTree], end: usize) -> Option<usize> {
 }
 
 /// Where one link of the chain begins: a path, a literal or a group, with the groups, macro
-/// arguments, generics and `?` behind it. None for what is not understood, such as a `match`.
+/// arguments, generics and `?` behind it. None for what is not understood.
 fn operand_start(tokens: &[TokenTree], end: usize) -> Option<usize> {
     let mut at = end;
     loop {
@@ -86,7 +86,7 @@ fn operand_start(tokens: &[TokenTree], end: usize) -> Option<usize> {
             TokenTree::Group(group) => match before_group(tokens, at, group.delimiter()) {
                 Before::Nothing => return Some(at),
                 Before::Link(before) => at = before,
-                Before::Unknown => return None,
+                Before::Unknown => return choice_start(tokens, at),
             },
         }
     }
@@ -98,7 +98,7 @@ enum Before {
     Nothing,
     /// To what ends at this token.
     Link(usize),
-    /// To an expression that begins further back than is looked.
+    /// To an expression that begins with a keyword further back, or is not understood.
     Unknown,
 }
 
@@ -109,7 +109,7 @@ fn before_group(tokens: &[TokenTree], at: usize, delimiter: Delimiter) -> Before
     let is_braced = delimiter == Delimiter::Brace;
     match &tokens[before] {
         TokenTree::Ident(ident) if is_block(ident) && is_braced => Before::Link(before),
-        // `match x {}`, `if x {} else {}`, `loop {}`: where these begin is not looked for.
+        // `match x {}`, `if x {} else {}`, `loop {}`.
         TokenTree::Ident(_) if is_braced && begins_with_keyword(tokens, before) => Before::Unknown,
         TokenTree::Ident(ident) if is_keyword(ident) => Before::Nothing,
         TokenTree::Ident(_) => Before::Link(before),
@@ -117,6 +117,7 @@ fn before_group(tokens: &[TokenTree], at: usize, delimiter: Delimiter) -> Before
         TokenTree::Group(other) if other.delimiter() == Delimiter::Brace => Before::Nothing,
         TokenTree::Group(_) => Before::Link(before),
         TokenTree::Punct(punct) => match punct.as_char() {
+            '?' if is_braced => Before::Unknown,
             '?' => Before::Link(before),
             '>' if generics_start(tokens, before).is_some() => Before::Link(before),
             '!' => match before.checked_sub(1).map(|at| (at, &tokens[at])) {
@@ -128,6 +129,40 @@ fn before_group(tokens: &[TokenTree], at: usize, delimiter: Delimiter) -> Before
         TokenTree::Literal(_) if is_braced => Before::Unknown,
         TokenTree::Literal(_) => Before::Nothing,
     }
+}
+
+/// Where the `match`, the `if` with its `else`s, or the `loop` begins whose last braces are at `end`. None for
+/// one with a label, or with braces in its condition.
+fn choice_start(tokens: &[TokenTree], end: usize) -> Option<usize> {
+    let mut at = end;
+    loop {
+        at = at.checked_sub(1)?;
+        match &tokens[at] {
+            TokenTree::Ident(ident) if ident == "else" => {
+                at = at.checked_sub(1)?;
+                is_braces(&tokens[at]).then_some(())?;
+            }
+            TokenTree::Ident(ident) if ident == "if" => {
+                let is_else =
+                    |at: usize| matches!(&tokens[at], TokenTree::Ident(word) if word == "else");
+                match at.checked_sub(1).filter(|before| is_else(*before)) {
+                    Some(before) => at = before + 1,
+                    None => return Some(at),
+                }
+            }
+            TokenTree::Ident(ident) if ident == "match" || ident == "loop" => {
+                let has_label = at >= 1 && is_punct(tokens, at - 1, ':');
+                return (!has_label).then_some(at);
+            }
+            TokenTree::Punct(punct) if punct.as_char() == ';' => return None,
+            token if is_braces(token) => return None,
+            _ => {}
+        }
+    }
+}
+
+fn is_braces(token: &TokenTree) -> bool {
+    matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
 }
 
 /// Whether an expression with braces of its own ends at a token: a keyword stands there or before it.
@@ -263,6 +298,16 @@ mod tests {
                 "if a == [b].await { [c].await }",
             ),
             ("for i in (1 + 2).await {}", "for i in [(1 + 2)].await {}"),
+            ("match x { _ => y }.await", "[match x { _ => y }].await"),
+            (
+                "a; match f(x)? { _ => y }.b.await?;",
+                "a; [match f(x)? { _ => y }.b].await?;",
+            ),
+            (
+                "let x = if a { b } else if c { d } else { e }.await;",
+                "let x = [if a { b } else if c { d } else { e }].await;",
+            ),
+            ("loop { break y }.await", "[loop { break y }].await"),
         ] {
             assert_eq!(marked(statement), expected);
         }
@@ -278,8 +323,8 @@ mod tests {
             "let range = 0..await_it;",
             "let s = stream! { yield f().await; };",
             // Not understood, and left to the compiler.
-            "match x { _ => y }.await",
-            "if c { a } else { b }.await",
+            "if let P { a } = c { a } else { b }.await",
+            "let x = 'a: loop { break 'a y; }.await",
         ] {
             assert_eq!(marked(statement), statement);
         }

@@ -45,7 +45,7 @@ const CELL_PACKAGE: &str = "ctx";
 /// Keeps cargo from looking for a workspace in the directories above.
 const OWN_WORKSPACE: &str = "\n[workspace]\n";
 /// Names a cell that needs the crate uses at least one of.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 20] = [
     "bireme",
     "Table",
     "Column",
@@ -55,6 +55,17 @@ pub const NAMES: [&str; 9] = [
     "ArrayRef",
     "arrow_array",
     "arrow_schema",
+    "DataType",
+    "LazyFrame",
+    "Expr",
+    "FrameError",
+    "JoinType",
+    "sql",
+    "frame",
+    "scan_parquet",
+    "scan_csv",
+    "scan_json",
+    "col",
 ];
 
 /// Where the crate and its dependencies live for one compiler.
@@ -123,12 +134,58 @@ impl CellCrate {
             return Ok(());
         }
         self.unpack()?;
-        let package = self.prepare(settings)?;
+        let package = self.prepare(settings, packed::LOCK, "")?;
         fetch(&package)?;
         let child = self.cargo(settings, &package)?;
         started(child.id());
         follow(child, COMPILE_LIMIT, progress)?;
         write(&self.done(), "")
+    }
+
+    /// Compiles sets of dependencies, each beside the crate itself, which must be compiled. The first
+    /// set has all others in it and decides versions. `key` says which sets they are.
+    ///
+    /// # Errors
+    /// When a set cannot be downloaded or compiled.
+    pub fn compile_prelude(
+        &self,
+        key: &str,
+        settings: &CompileSettings,
+        sets: &[String],
+        progress: &dyn Fn(usize),
+    ) -> Result<(), RustHostError> {
+        let _lock = self.lock(COMPILE_LIMIT)?;
+        let mut versions = packed::LOCK.to_string();
+        for (at, set) in sets.iter().enumerate() {
+            let package = self.prepare(settings, &versions, set)?;
+            fetch(&package)?;
+            if at == 0 {
+                let path = package.join(LOCK_FILE);
+                versions = fs::read_to_string(&path).map_err(|error| {
+                    RustHostError::io(format!("read {}", path.display()), error)
+                })?;
+            }
+            let child = self.cargo(settings, &package)?;
+            follow(child, COMPILE_LIMIT, progress)?;
+        }
+        // What sessions without any of them begin with.
+        self.prepare(settings, packed::LOCK, "")?;
+        write(&self.prelude_lock(key), &versions)
+    }
+
+    /// Whether sets of dependencies are compiled.
+    pub fn has_prelude(&self, key: &str) -> bool {
+        self.prelude_lock(key).exists()
+    }
+
+    /// Makes a session take the versions that were compiled.
+    ///
+    /// # Errors
+    /// When the lock file cannot be copied.
+    pub fn provide_prelude(&self, key: &str, session: &Path) -> Result<(), RustHostError> {
+        let copy = fs::copy(self.prelude_lock(key), session.join(LOCK_FILE));
+        copy.map_err(|error| RustHostError::io("copy the lock file of the prelude crates", error))?;
+        Ok(())
     }
 
     /// Brings what was compiled into a session's directory, for cargo to find.
@@ -147,6 +204,11 @@ impl CellCrate {
 
     fn done(&self) -> PathBuf {
         self.root.join(format!("{DONE}-{}", packed::CONTENT))
+    }
+
+    fn prelude_lock(&self, key: &str) -> PathBuf {
+        self.root
+            .join(format!("prelude-{}-{key}.lock", packed::CONTENT))
     }
 
     /// Keeps others from compiling, or from linking what is half compiled.
@@ -190,16 +252,24 @@ impl CellCrate {
         Ok(())
     }
 
-    /// A package like a session's, with the crate as its dependency.
-    fn prepare(&self, settings: &CompileSettings) -> Result<PathBuf, RustHostError> {
+    /// A package like a session's, with the crate and others as its dependencies.
+    fn prepare(
+        &self,
+        settings: &CompileSettings,
+        versions: &str,
+        others: &str,
+    ) -> Result<PathBuf, RustHostError> {
         let package = self.build();
         make(&package.join("src"))?;
         write_cargo_config(&self.root.join("build"))?;
         write(&package.join("src/lib.rs"), "")?;
         // Cargo keeps of it what is needed.
-        write(&package.join("Cargo.lock"), packed::LOCK)?;
+        write(&package.join(LOCK_FILE), versions)?;
         let dependency = self.dependency();
-        let manifest = format!("{}\n{dependency}\n{OWN_WORKSPACE}", settings.manifest);
+        let manifest = format!(
+            "{}\n{dependency}\n{others}\n{OWN_WORKSPACE}",
+            settings.manifest
+        );
         write(&package.join("Cargo.toml"), &manifest)?;
         Ok(package)
     }

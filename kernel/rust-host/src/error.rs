@@ -32,6 +32,12 @@ pub enum RustHostError {
         /// The end of cargo's output.
         reason: String,
     },
+    /// The crates of `rust.prelude_crates` cannot be had.
+    #[error("provide the crates of rust.prelude_crates: {reason}")]
+    PreludeCrates {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The relay or the framing failed.
     #[error(transparent)]
     Px(#[from] PxError),

@@ -5,14 +5,16 @@
 //! variables, and to say how the cell ended.
 
 use crate::analyst_link::AnalystLink;
-use crate::cell_crate::{self, CompileSettings};
+use crate::cell_crate::CompileSettings;
 use crate::cell_error;
 use crate::crate_loader::CrateLoader;
 use crate::emitter::Emitter;
 use crate::error::RustHostError;
 use crate::evaluations::{Evaluations, interrupted_error};
 use crate::outline::CLEAR;
-use crate::rewrite::{RewrittenCell, mentions, rewrite, uses};
+use crate::prelude_crates::PreludeCrates;
+use crate::provision::PreludeUse;
+use crate::rewrite::{RewrittenCell, rewrite};
 use crate::source_map::SourceMap;
 use crate::typing;
 use crate::variable_record::VariableRecord;
@@ -32,29 +34,27 @@ pub(crate) const PRELUDE: &str = concat!(
     "}\n",
     include_str!("../prelude/macros.rs")
 );
-/// Also replaces the module that every cell compiles by what the crate has compiled.
-const USE_CRATE: &str = "use bireme::prelude::*;\n\
-    #[doc(hidden)]\nmod __bireme { pub use ::bireme::cell::*; }";
-
 const USE_TOKIO: &str = include_str!("../prelude/tokio.rs");
 
 const DIED_BETWEEN_CELLS: &str = "the process of the cells died between two cells";
-const NEW_DEPENDENCY: &str = "a new dependency compiles the types that were defined in cells anew";
+pub(crate) const NEW_DEPENDENCY: &str =
+    "a new dependency compiles the types that were defined in cells anew";
 
 /// evcxr with what surrounds it.
 pub struct Evaluator {
-    context: CommandContext,
+    pub(crate) context: CommandContext,
     /// Kept so that evcxr has somebody to talk to; the relay leaves it nothing to say.
     _outputs: EvalContextOutputs,
-    relay: Arc<Relay>,
-    emitter: Arc<Emitter>,
-    evaluations: Arc<Evaluations>,
-    loader: Arc<CrateLoader>,
-    analyst: Arc<AnalystLink>,
-    cell_directory: PathBuf,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) emitter: Arc<Emitter>,
+    pub(crate) evaluations: Arc<Evaluations>,
+    pub(crate) loader: Arc<CrateLoader>,
+    pub(crate) analyst: Arc<AnalystLink>,
+    pub(crate) cell_directory: PathBuf,
     sources: SourceMap,
     record: VariableRecord,
-    crate_loaded: bool,
+    pub(crate) crate_loaded: bool,
+    pub(crate) prelude: PreludeUse,
 }
 
 /// How an evaluation went.
@@ -88,6 +88,8 @@ pub struct Surroundings {
     pub loader: Arc<CrateLoader>,
     /// Answers questions while a cell is evaluated.
     pub analyst: Arc<AnalystLink>,
+    /// Crates that are compiled ahead of time.
+    pub prelude: PreludeCrates,
     /// Where evcxr compiles.
     pub cell_directory: PathBuf,
 }
@@ -115,6 +117,7 @@ impl Evaluator {
             evaluations,
             loader,
             analyst,
+            prelude,
             cell_directory,
         } = surroundings;
         evaluations.set_cell_host(context.process_handle());
@@ -130,6 +133,7 @@ impl Evaluator {
             sources: SourceMap::default(),
             record: VariableRecord::default(),
             crate_loaded: false,
+            prelude: PreludeUse::new(prelude),
         })
     }
 
@@ -153,22 +157,6 @@ impl Evaluator {
         typing::warm_up(&mut self.context);
     }
 
-    /// Brings the `bireme` crate in, when it is compiled, not there yet, and costs no variable.
-    pub fn load_crate_if_free(&mut self) {
-        if self.crate_loaded || !self.loader.is_compiled() || !self.endangered().is_empty() {
-            return;
-        }
-        let (id, text) = (None, "bringing in the bireme crate".to_string());
-        self.emitter.send(&HostEvent::Progress { id, text });
-        self.relay.begin(None);
-        if let Err(reason) = self.load_crate() {
-            tracing::error!(reason, "the bireme crate could not be brought in");
-        }
-        self.relay.end(false);
-        let (id, text) = (None, String::new());
-        self.emitter.send(&HostEvent::Progress { id, text });
-    }
-
     /// Compiles and runs a cell, and answers it. False when evcxr broke and the process must end.
     pub fn evaluate(&mut self, id: u64, code: &str, label: &str) -> bool {
         let attempt = self.attempt(id, code, label);
@@ -185,6 +173,7 @@ impl Evaluator {
     fn attempt(&mut self, id: u64, code: &str, label: &str) -> Attempt {
         self.relay.begin(None);
         self.provide_crate(id, code);
+        self.provide_prelude(id, code);
         self.relay.begin(Some(id));
         if self.evaluations.is_interrupted() {
             self.relay.end(false);
@@ -245,6 +234,7 @@ impl Evaluator {
     /// What every cell is compiled with, after evcxr has forgotten all.
     fn restore_prelude(&mut self) {
         self.crate_loaded = false;
+        self.prelude.forget();
         self.relay.begin(None);
         if let Err(error) = self.context.execute(PRELUDE) {
             let reason = cell_error::describe(&error);
@@ -340,53 +330,6 @@ impl Evaluator {
         cell_error::panic(report.panic.as_ref(), place)
     }
 
-    /// Brings the `bireme` crate in for a cell that seems to use it. The cell runs without it when
-    /// that fails: the name may be its own.
-    fn provide_crate(&mut self, id: u64, code: &str) {
-        if self.crate_loaded || !uses(code, &cell_crate::NAMES) {
-            return;
-        }
-        self.loader.retry();
-        let provided = self.loader.wait(id).and_then(|()| {
-            let endangered = self.endangered();
-            if !endangered.is_empty() {
-                self.warn(id, NEW_DEPENDENCY, &endangered);
-            }
-            self.load_crate().map_err(Some)
-        });
-        if let Err(Some(reason)) = provided
-            && !self.evaluations.is_interrupted()
-        {
-            let text = format!("warning: the cell runs without the bireme crate: {reason}\n");
-            self.tell_error_text(id, &text);
-        }
-    }
-
-    fn load_crate(&mut self) -> Result<(), String> {
-        let cell_crate = self.loader.cell_crate();
-        cell_crate
-            .link_into(&self.cell_directory)
-            .map_err(|error| error.to_string())?;
-        let code = format!(":dep {}\n{USE_CRATE}", cell_crate.dependency());
-        self.context
-            .execute(&code)
-            .map_err(|error| cell_error::describe(&error))?;
-        self.crate_loaded = true;
-        let mut outline = self.analyst.outline();
-        outline.note(&rewrite(&code));
-        Ok(())
-    }
-
-    /// Variables a new dependency would cost: those whose types name an item of a cell.
-    fn endangered(&self) -> Vec<String> {
-        let items: Vec<&str> = self.context.defined_item_names().collect();
-        self.context
-            .variables_and_types()
-            .filter(|(_, type_name)| mentions(type_name, &items))
-            .map(|(name, _)| name.to_string())
-            .collect()
-    }
-
     fn warn_of_lost_variables(&self, id: u64, cell: &RewrittenCell) {
         let changes = |command: &String| command.starts_with(":dep") || command.starts_with(":opt");
         let endangered = self.endangered();
@@ -395,13 +338,13 @@ impl Evaluator {
         }
     }
 
-    fn warn(&self, id: u64, reason: &str, variables: &[String]) {
+    pub(crate) fn warn(&self, id: u64, reason: &str, variables: &[String]) {
         let names = variables.join(", ");
         let text = format!("warning: {reason}; variables that are lost: {names}\n");
         self.tell_error_text(id, &text);
     }
 
-    fn tell_error_text(&self, id: u64, text: &str) {
+    pub(crate) fn tell_error_text(&self, id: u64, text: &str) {
         let event = HostEvent::Output {
             id: Some(id),
             stream: OutputStream::Stderr,

@@ -14,6 +14,7 @@ use crate::emitter::Emitter;
 use crate::error::RustHostError;
 use crate::evaluations::Evaluations;
 use crate::evaluator::{Evaluator, Surroundings};
+use crate::prelude_crates::PreludeCrates;
 use crate::session_directory::SessionDirectory;
 use bireme_px::frame::{Frame, read_frame};
 use bireme_px::host_protocol::{HostEvent, HostRequest};
@@ -72,21 +73,26 @@ pub fn run(home: &Path) -> Result<End, RustHostError> {
     host
 }
 
-/// Compiles the `bireme` crate ahead of time, so that no first session has to.
+/// Compiles the `bireme` crate and the crates of `rust.prelude_crates` ahead of time, so that no first
+/// session has to.
 ///
 /// # Errors
-/// When there is no toolchain, or the crate does not compile.
+/// When there is no toolchain, or a crate does not compile.
 pub fn prepare(home: &Path) -> Result<End, RustHostError> {
     let emitter = Arc::new(Emitter::new(private_streams()?.1));
+    let prelude = PreludeCrates::from_environment()?;
     let host = Host::prepare(home, &emitter)?;
-    if host.loader.is_compiled() {
+    let cell_crate = host.loader.cell_crate();
+    let has_prelude = prelude.is_empty() || cell_crate.has_prelude(&prelude.key());
+    if host.loader.is_compiled() && has_prelude {
         return Ok(End::Asked);
     }
     let settings = host.start_evaluator()?.compile_settings()?;
     let tell = |begun| tracing::warn!("compiling the bireme crate ({begun} crates begun)");
-    host.loader
-        .cell_crate()
-        .compile(&settings, &|_| {}, &tell)?;
+    cell_crate.compile(&settings, &|_| {}, &tell)?;
+    let names = prelude.names();
+    let tell = |begun| tracing::warn!("compiling {names} ({begun} crates begun)");
+    prelude.compile(cell_crate, &settings, &tell)?;
     Ok(End::Asked)
 }
 
@@ -109,6 +115,7 @@ struct Host {
     loader: Arc<CrateLoader>,
     analyst: Arc<AnalystLink>,
     relay: Arc<Relay>,
+    prelude: PreludeCrates,
     compiler: String,
     libraries: OsString,
     notebook_directory: PathBuf,
@@ -142,6 +149,10 @@ impl Host {
             directory.analyst(),
             directory.cell(),
         );
+        let prelude = PreludeCrates::from_environment().unwrap_or_else(|error| {
+            tracing::warn!(%error, "cells go without them");
+            PreludeCrates::default()
+        });
         Ok(Host {
             directory,
             emitter: Arc::clone(emitter),
@@ -149,6 +160,7 @@ impl Host {
             loader: Arc::new(loader),
             analyst: Arc::new(analyst),
             relay,
+            prelude,
             compiler,
             libraries: library_path(libraries.trim()),
             notebook_directory,
@@ -195,6 +207,7 @@ impl Host {
             evaluations: Arc::clone(&self.evaluations),
             loader: Arc::clone(&self.loader),
             analyst: Arc::clone(&self.analyst),
+            prelude: self.prelude.clone(),
             cell_directory: self.directory.cell(),
         };
         Evaluator::start(cell_host, surroundings)

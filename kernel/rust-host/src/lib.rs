@@ -20,6 +20,8 @@ pub mod evaluations;
 pub mod evaluator;
 pub mod host;
 mod outline;
+pub mod prelude_crates;
+mod provision;
 pub mod rewrite;
 pub mod session_directory;
 pub mod source_map;

@@ -236,6 +236,11 @@ pub fn without_commands(code: &str) -> String {
     blank_commands(code).0
 }
 
+/// The commands of evcxr that a cell begins with.
+pub fn commands(code: &str) -> Vec<String> {
+    blank_commands(code).1
+}
+
 /// Puts blanks in the place of the commands before the first line of Rust, as evcxr reads them.
 fn blank_commands(code: &str) -> (String, Vec<String>) {
     let mut commands = Vec::new();

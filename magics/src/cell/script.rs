@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use bireme_client::{QuerySummary, Rows, RunOptions, Statement, StatementKind};
 use bireme_protocol::proto::{DefineReply, EntryKind, StatementMode};
 use bireme_protocol::{ErrorCode, Fault, Position};
@@ -15,7 +16,9 @@ use crate::host::{Host, StreamName};
 use crate::magic::Body;
 use crate::mime_bundle::MimeBundle;
 use crate::output::{CUT, Format, TEXT_ROWS_MAX, extent, print};
-use crate::runner::Runner;
+use crate::runner::{Runner, Take};
+use crate::sql_scanner::{Part, scan};
+use crate::text;
 
 /// The SQL of one cell.
 pub(crate) struct Script<'h> {
@@ -62,11 +65,44 @@ async fn bound(host: &dyn Host, typed: &str) -> Result<BoundSql, Fault> {
     }
 }
 
+/// The same where no Rust can be evaluated, because some runs.
+fn parameters_only(host: &dyn Host, typed: &str) -> Result<BoundSql, Fault> {
+    let braces = scan(typed).find_map(|part| match part {
+        Part::Braces { offset, text, .. } => Some((offset, text)),
+        _ => None,
+    });
+    if let Some((offset, text)) = braces {
+        let message = format!("{text} stands in the SQL of a Rust cell, where it is not bound");
+        let hint = "put a value in with format!, or as $name after %param name = value";
+        let position = text::position(typed, offset, text.chars().count());
+        let fault = Fault::new(ErrorCode::InvalidArgument, message).at(position);
+        return Err(fault.with_hint(hint));
+    }
+    let parameters = host.parameters();
+    let known = Known {
+        parameters: &parameters,
+        expressions: &[],
+        is_rust: &|_| false,
+    };
+    bind(typed, &known).map(|(bound, _)| bound)
+}
+
 impl<'h> Script<'h> {
     /// Binds the values of a cell's SQL; Rust expressions among them are evaluated first.
     pub(crate) async fn new(host: &'h dyn Host, body: &'h Body) -> Result<Self, Fault> {
         let bound = bound(host, &body.text).await;
         let bound = bound.map_err(|fault| to_cell(fault, body))?;
+        Ok(Self {
+            host,
+            body,
+            bound,
+            runner: Runner::new(host),
+        })
+    }
+
+    /// The SQL that a Rust cell made: its values are those of parameters.
+    pub(crate) fn of_rust(host: &'h dyn Host, body: &'h Body) -> Result<Self, Fault> {
+        let bound = parameters_only(host, &body.text)?;
         Ok(Self {
             host,
             body,
@@ -167,6 +203,18 @@ impl<'h> Script<'h> {
         offset: usize,
         options: RunOptions,
     ) -> Result<(), Fault> {
+        let plan = self.plan(sql, offset, options).await?;
+        self.host.display(plan, None);
+        Ok(())
+    }
+
+    /// Explains a query, or runs and measures it, and draws its plan.
+    pub(crate) async fn plan(
+        &mut self,
+        sql: &str,
+        offset: usize,
+        options: RunOptions,
+    ) -> Result<MimeBundle, Fault> {
         let is_trivial = options.mode == StatementMode::Explain;
         let values = self.bound.values_in(sql);
         let rows = Rows::Preview { head: 1, tail: 0 };
@@ -178,15 +226,69 @@ impl<'h> Script<'h> {
         };
         let outcome = self.runner.run(sql, &options).await;
         let outcome = outcome.map_err(|fault| self.place(fault, sql, offset))?;
-        match &outcome.summary.plan {
-            Some(tree) => self.host.display(plan::render(tree), None),
-            None => {
-                return Err(Fault::internal(
-                    "the engine explained a query without a plan",
-                ));
-            }
-        }
-        Ok(())
+        let tree = outcome.summary.plan.as_ref();
+        let tree =
+            tree.ok_or_else(|| Fault::internal("the engine explained a query without a plan"))?;
+        Ok(plan::render(tree))
+    }
+
+    /// Runs a query and draws its first and last rows.
+    pub(crate) async fn preview(&mut self, query: &Statement) -> Result<MimeBundle, Fault> {
+        let extent = extent(self.host, None);
+        let options = RunOptions {
+            values: self.bound.values_in(&query.text),
+            rows: Rows::Preview {
+                head: extent.head() as u64,
+                tail: extent.tail() as u64,
+            },
+            is_trivial: query.is_trivial,
+            ..RunOptions::default()
+        };
+        let outcome = self.runner.run(&query.text, &options).await;
+        let outcome = outcome.map_err(|fault| self.place(fault, &query.text, query.offset))?;
+        let facts = Facts::of(&outcome.summary, Vec::new());
+        Ok(table::render(
+            &outcome.schema,
+            &outcome.batches,
+            &facts,
+            extent,
+            None,
+        ))
+    }
+
+    /// The columns of a query, which does not run.
+    pub(crate) async fn columns(&mut self, query: &Statement) -> Result<SchemaRef, Fault> {
+        // On lines of its own, so that a comment at its end does not reach further.
+        let sql = format!("SELECT * FROM (\n{}\n) LIMIT 0", query.text);
+        let options = RunOptions {
+            values: self.bound.values_in(&query.text),
+            ..RunOptions::default()
+        };
+        let outcome = self.runner.run(&sql, &options).await;
+        let outcome = outcome.map_err(|mut fault| {
+            fault.position = fault.position.map(|at| Position {
+                line: at.line.saturating_sub(1).max(1),
+                ..at
+            });
+            self.place(fault, &query.text, query.offset)
+        })?;
+        Ok(outcome.schema)
+    }
+
+    /// Runs a query and gives all its rows away as they come.
+    pub(crate) async fn rows(
+        &mut self,
+        query: &Statement,
+        options: RunOptions,
+        take: Take<'_>,
+    ) -> Result<(SchemaRef, QuerySummary), Fault> {
+        let options = RunOptions {
+            values: self.bound.values_in(&query.text),
+            is_trivial: query.is_trivial,
+            ..options
+        };
+        let outcome = self.runner.run_into(&query.text, &options, take).await;
+        outcome.map_err(|fault| self.place(fault, &query.text, query.offset))
     }
 
     /// Runs a query and shows its rows.
@@ -244,10 +346,8 @@ impl<'h> Script<'h> {
         timeout: Option<Duration>,
     ) -> Result<(), Fault> {
         let options = RunOptions {
-            values: self.bound.values_in(&query.text),
             limit,
             timeout,
-            is_trivial: query.is_trivial,
             ..RunOptions::default()
         };
         let most = self.host.settings().bytes("rust.bind_limit");
@@ -256,13 +356,12 @@ impl<'h> Script<'h> {
         let mut take = |batch| {
             bytes = rows.write(&batch)?;
             if bytes > most {
-                return Err(too_many(variable, bytes, most));
+                let message = format!("bind the rows to the Rust variable {variable}");
+                return Err(too_many(&message, bytes, most));
             }
             Ok(())
         };
-        let outcome = self.runner.run_into(&query.text, &options, &mut take).await;
-        let outcome = outcome.map_err(|fault| self.place(fault, &query.text, query.offset));
-        let (schema, summary) = outcome?;
+        let (schema, summary) = self.rows(query, options, &mut take).await?;
         rows.finish(&schema).await?;
         let elapsed = u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX);
         self.acknowledge(&format!(
@@ -324,13 +423,14 @@ fn to_cell(mut fault: Fault, body: &Body) -> Fault {
     fault
 }
 
-fn too_many(variable: &str, bytes: u64, most: u64) -> Fault {
+/// More rows have come for Rust than it takes.
+pub(crate) fn too_many(tried: &str, bytes: u64, most: u64) -> Fault {
     let message = format!(
-        "bind the rows to the Rust variable {variable}: {} have come, and rust.bind_limit is {}",
+        "{tried}: {} have come, and rust.bind_limit is {}",
         format_bytes(bytes),
         format_bytes(most)
     );
-    let hint = "aggregate on the engines, use --limit, or raise it with %config rust.bind_limit";
+    let hint = "aggregate on the engines, use a limit, or raise it with %config rust.bind_limit";
     Fault::new(ErrorCode::OutOfMemory, message).with_hint(hint)
 }
 

@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::terminal;
 use bireme_jupyter::kernelspec::{self, InstallLocation};
+use bireme_px::host_protocol::PRELUDE_CRATES_ENV;
 use bireme_settings::{Home, environment};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,9 @@ impl InstallArguments {
             directory.display()
         ));
         if !self.no_rust {
-            prepare_rust(&program, &context.home()?);
+            let home = context.home()?;
+            let settings = context.settings(&home, None)?;
+            prepare_rust(&program, &home, settings.get("rust.prelude_crates"));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -61,13 +64,18 @@ impl InstallArguments {
 
 /// Compiles what Rust cells link against, so that no first cell has to. The kernel is installed
 /// without it too: SQL needs none of it.
-fn prepare_rust(program: &Path, home: &Home) {
-    terminal::note(
-        "compiling what Rust cells link against: a minute, once (--no-rust leaves it out)",
-    );
+fn prepare_rust(program: &Path, home: &Home, crates: &str) {
+    let more = match crates.is_empty() {
+        true => String::new(),
+        false => format!(", and {crates} (rust.prelude_crates)"),
+    };
+    terminal::note(&format!(
+        "compiling what Rust cells link against{more}: a minute or more, once (--no-rust leaves it out)"
+    ));
     let prepared = Command::new(program.with_file_name("bireme-rust"))
         .args(["prepare", "--home"])
         .arg(home.root())
+        .env(PRELUDE_CRATES_ENV, crates)
         .stdin(Stdio::null())
         .status();
     terminal::note(&match prepared {

@@ -1,10 +1,13 @@
 //! One Rust host process: its pipes, its log and its end.
 
+use super::door::Door;
 use super::routes::Routes;
 use crate::options::KernelOptions;
+use bireme::request::SOCKET_ENV;
+use bireme_magics::host::Host;
 use bireme_protocol::{ErrorCode, Fault};
 use bireme_px::frame::{self, FrameDecoder};
-use bireme_px::host_protocol::HostRequest;
+use bireme_px::host_protocol::{HostRequest, PRELUDE_CRATES_ENV};
 use bireme_px::side_channel::MEMORY_ENV;
 use bireme_settings::Settings;
 use std::path::Path;
@@ -29,6 +32,8 @@ const END_GRACE: Duration = Duration::from_millis(800);
 pub(crate) struct RustHost {
     requests: mpsc::Sender<HostRequest>,
     pub(crate) routes: Arc<Routes>,
+    /// Where its cells ask for queries.
+    door: Option<Door>,
     next_id: AtomicU64,
     kill: CancellationToken,
     /// Read and write the pipes and wait for the process; the last ends when it has ended.
@@ -38,7 +43,10 @@ pub(crate) struct RustHost {
 impl RustHost {
     /// Starts the process. Cells wait until it is ready.
     pub(crate) fn start(options: &KernelOptions, settings: &Settings) -> Result<Self, Fault> {
-        let mut child = spawn(options, settings)?;
+        let door = Door::open(&options.home);
+        let door = door.inspect_err(|fault| tracing::warn!(%fault, "Rust cells run no queries"));
+        let door = door.ok();
+        let mut child = spawn(options, settings, door.as_ref())?;
         let routes = Arc::new(Routes::new());
         let kill = CancellationToken::new();
         let (requests_tx, requests) = mpsc::channel(REQUESTS_MAX);
@@ -54,6 +62,7 @@ impl RustHost {
         Ok(Self {
             requests: requests_tx,
             routes,
+            door,
             next_id: AtomicU64::new(1),
             kill,
             tasks: Mutex::new(tasks),
@@ -68,6 +77,14 @@ impl RustHost {
     /// Sends a request; false when the host is gone.
     pub(crate) async fn send(&self, request: HostRequest) -> bool {
         self.requests.send(request).await.is_ok()
+    }
+
+    /// Answers what cells ask for, until it is dropped.
+    pub(crate) async fn serve(&self, queries: &dyn Host) {
+        match &self.door {
+            Some(door) => door.serve(queries).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends the process at once.
@@ -104,7 +121,11 @@ impl Drop for RustHost {
     }
 }
 
-fn spawn(options: &KernelOptions, settings: &Settings) -> Result<Child, Fault> {
+fn spawn(
+    options: &KernelOptions,
+    settings: &Settings,
+    door: Option<&Door>,
+) -> Result<Child, Fault> {
     let program = &options.rust_program;
     let mut command = Command::new(program);
     command
@@ -113,6 +134,7 @@ fn spawn(options: &KernelOptions, settings: &Settings) -> Result<Child, Fault> {
         .arg(options.home.root())
         .current_dir(&options.directory)
         .env("BIREME_HOME", options.home.root())
+        .env(PRELUDE_CRATES_ENV, settings.get("rust.prelude_crates"))
         .env(MEMORY_ENV, settings.bytes("rust.memory_limit").to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -120,6 +142,10 @@ fn spawn(options: &KernelOptions, settings: &Settings) -> Result<Child, Fault> {
         // A terminal's Ctrl-C is for the kernel, which interrupts the cell.
         .process_group(0)
         .kill_on_drop(true);
+    match door {
+        Some(door) => command.env(SOCKET_ENV, door.path()),
+        None => command.env_remove(SOCKET_ENV),
+    };
     command
         .spawn()
         .map_err(|error| not_started(program, &error))

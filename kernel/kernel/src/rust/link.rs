@@ -13,6 +13,7 @@ use crate::parameters::Parameters;
 use bireme_jupyter::ExecuteContext;
 use bireme_jupyter::wire::{CellError, MimeBundle};
 use bireme_magics::display::progress::INTERVAL;
+use bireme_magics::host::Host;
 use bireme_protocol::{ErrorCode, Fault};
 use bireme_px::host_protocol::{HostEvent, HostRequest, Outcome};
 use bireme_settings::Settings;
@@ -64,6 +65,8 @@ pub(crate) struct RustCode<'a> {
     pub(crate) settings: &'a Settings,
     /// Whether its outputs go nowhere.
     pub(crate) is_quiet: bool,
+    /// Who runs the queries it asks for; none for code of our own.
+    pub(crate) queries: Option<&'a dyn Host>,
 }
 
 impl RustLink {
@@ -151,6 +154,7 @@ impl RustLink {
         expression: &str,
         context: &ExecuteContext,
         settings: &Settings,
+        queries: &dyn Host,
     ) -> Result<Value, Fault> {
         let code = RustCode {
             code: value::cell(expression),
@@ -158,6 +162,7 @@ impl RustLink {
             context,
             settings,
             is_quiet: true,
+            queries: Some(queries),
         };
         let shown = self.evaluate(&code).await;
         let shown = shown.map_err(|error| value::failure(expression, &error))?;
@@ -281,6 +286,7 @@ impl RustLink {
         let limit = code.settings.duration("rust.timeout");
         let mut overdue = std::pin::pin!(overdue(begun, limit));
         let mut refused = std::pin::pin!(answer(host, code.context, &mut input));
+        let mut queries = std::pin::pin!(serve(host, code.queries));
         // What the line says when nothing is waited for any more.
         let mut over = "Rust was ready";
         let ended = loop {
@@ -296,6 +302,7 @@ impl RustLink {
                     let ended = self.interrupt(host, end).await;
                     return ended.map_err(|error| input_refused(error, &refused));
                 }
+                () = &mut queries => {}
                 _ = beat.tick() => {
                     let told = progress.borrow().clone();
                     if told.is_empty() {
@@ -411,6 +418,14 @@ impl RustLink {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers what the cell asks for while it runs.
+async fn serve(host: &RustHost, queries: Option<&dyn Host>) {
+    match queries {
+        Some(queries) => host.serve(queries).await,
+        None => std::future::pending().await,
     }
 }
 

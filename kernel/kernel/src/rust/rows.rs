@@ -1,19 +1,16 @@
-//! Rows on their way to a Rust variable: written to memory that only this process and the cell's
-//! know, as the batches come, and read by a cell of our own at the end.
+//! Rows on their way to a Rust variable: gathered as the batches come, and read by a cell of our own
+//! at the end.
 
+use super::row_file::RowFile;
 use super::value;
 use super::{RustCode, RustLink};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
-use bireme::transfer::{TableWriter, TransferError};
 use bireme_jupyter::ExecuteContext;
 use bireme_magics::host::RowSink;
-use bireme_protocol::{ErrorCode, Fault};
+use bireme_protocol::Fault;
 use bireme_settings::Settings;
-use std::fs::File;
-use std::io::BufWriter;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 /// Rows for one variable.
@@ -22,7 +19,7 @@ pub(crate) struct RustRows {
     context: ExecuteContext,
     settings: Settings,
     variable: String,
-    writer: Option<TableWriter<BufWriter<File>>>,
+    file: RowFile,
 }
 
 impl RustRows {
@@ -37,52 +34,31 @@ impl RustRows {
             context,
             settings,
             variable: variable.to_owned(),
-            writer: None,
+            file: RowFile::default(),
         }
     }
 
-    fn begin(&mut self, schema: &Schema) -> Result<(), Fault> {
-        let memory = rustix::fs::memfd_create("bireme rows", rustix::fs::MemfdFlags::CLOEXEC);
-        let memory = memory.map_err(|error| self.failed(&TransferError::Io(error.into())))?;
-        let out = BufWriter::new(File::from(memory));
-        let writer = TableWriter::new(out, schema).map_err(|error| self.failed(&error))?;
-        self.writer = Some(writer);
-        Ok(())
-    }
-
-    fn failed(&self, error: &TransferError) -> Fault {
-        let message = format!(
-            "bind the rows to the Rust variable {}: {error}",
-            self.variable
+    fn failed(&self, mut fault: Fault) -> Fault {
+        let variable = &self.variable;
+        fault.message = format!(
+            "bind the rows to the Rust variable {variable}: {}",
+            fault.message
         );
-        Fault::new(ErrorCode::ExecutionError, message)
+        fault
     }
 }
 
 #[async_trait]
 impl RowSink for RustRows {
     fn write(&mut self, batch: &RecordBatch) -> Result<u64, Fault> {
-        if self.writer.is_none() {
-            self.begin(&batch.schema())?;
-        }
-        let Some(writer) = &mut self.writer else {
-            return Ok(0);
-        };
-        let written = writer.write(batch).map(|()| writer.bytes());
-        written.map_err(|error| self.failed(&error))
+        let written = self.file.write(batch);
+        written.map_err(|fault| self.failed(fault))
     }
 
     async fn finish(mut self: Box<Self>, schema: &Schema) -> Result<(), Fault> {
-        if self.writer.is_none() {
-            self.begin(schema)?;
-        }
-        let Some(writer) = self.writer.take() else {
-            return Ok(());
-        };
-        let out = writer.finish().map_err(|error| self.failed(&error))?;
-        // It lives until the cell has read it.
-        let memory = out.get_ref();
-        let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
+        // The file lives until the cell has read it.
+        let path = self.file.finish(schema);
+        let path = path.map_err(|fault| self.failed(fault))?;
         let code = RustCode {
             code: format!(
                 "let {}: ::bireme::Table = match ::bireme::transfer::read({path:?}) \
@@ -94,6 +70,7 @@ impl RowSink for RustRows {
             settings: &self.settings,
             // It prints nothing, but what it costs is to be seen.
             is_quiet: false,
+            queries: None,
         };
         let bound = self.link.evaluate(&code).await;
         bound

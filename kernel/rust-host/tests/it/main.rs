@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod client;
+mod prelude;
 mod typing;
 mod waiting;
 
