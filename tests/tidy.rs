@@ -20,8 +20,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bireme-protocol", &[]),
     ("bireme-settings", &[]),
     ("bireme-workloads", &[]),
-    ("bireme-frames", &["bireme-protocol", "bireme-settings"]),
     ("bireme-shared-memory", &[]),
+    (
+        "bireme-frames",
+        &["bireme-protocol", "bireme-settings", "bireme-shared-memory"],
+    ),
     (
         "bireme-collectives",
         &[

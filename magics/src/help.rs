@@ -4,7 +4,7 @@
 use bireme_protocol::Fault;
 use bireme_protocol::proto::{CatalogEntry, EntryKind};
 
-use crate::cell::script::columns;
+use crate::columns::columns;
 use crate::completion::{self, Names};
 use crate::display::grid::{Cell, Column, Grid};
 use crate::display::listing::under;
@@ -294,6 +294,7 @@ fn code(text: &str) -> String {
 fn table_page(entry: &CatalogEntry) -> MimeBundle {
     let kind = match entry.kind() {
         EntryKind::ExternalTable => "external table",
+        EntryKind::Frame => "frame",
         EntryKind::View | EntryKind::Unspecified => "view",
     };
     let columns = columns(&entry.schema_json);

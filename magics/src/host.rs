@@ -43,6 +43,24 @@ pub trait RowSink: Send {
     async fn finish(self: Box<Self>, schema: &Schema) -> Result<(), Fault>;
 }
 
+/// Rows in a file, for as long as this lives.
+pub struct RowsFile {
+    path: String,
+    _kept: Box<dyn Send + Sync>,
+}
+
+impl RowsFile {
+    /// A file that goes with `kept`.
+    pub fn new(path: String, kept: Box<dyn Send + Sync>) -> Self {
+        Self { path, _kept: kept }
+    }
+
+    /// Where the rows are, as Arrow IPC.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
 /// What runs a cell: where a magic's outputs go and its questions are answered.
 #[async_trait]
 pub trait Host: Send + Sync {
@@ -97,6 +115,9 @@ pub trait Host: Send + Sync {
 
     /// Where rows for a Rust variable go; an error when that cannot be the name of one.
     fn rows_for_rust(&self, variable: &str) -> Result<Box<dyn RowSink>, Fault>;
+
+    /// The rows of a Rust variable, in a file that engines can read.
+    async fn rows_of_rust(&self, variable: &str) -> Result<RowsFile, Fault>;
 
     /// Runs text as a cell of its own: Rust or magics. [`Body::padded`] keeps its positions.
     async fn evaluate(&self, body: &Body) -> Result<(), Fault>;

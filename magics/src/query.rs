@@ -25,6 +25,12 @@ pub trait QueryService: Send + Sync {
     /// Forgets a name; says whether there was one.
     async fn drop_name(&self, name: &str, if_exists: bool) -> Result<bool, Fault>;
 
+    /// Lets other sessions see a frame, or no more.
+    async fn publish(&self, name: &str, withdraw: bool) -> Result<(), Fault>;
+
+    /// What each engine holds.
+    async fn memory(&self) -> Result<Vec<proto::EngineMemory>, Fault>;
+
     /// The session's names.
     async fn catalog(&self) -> Result<proto::Catalog, Fault>;
 

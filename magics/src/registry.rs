@@ -2,8 +2,10 @@
 
 use crate::cell::sql::Sql;
 use crate::cell::time::Time;
-use crate::line::{cancel, clear, cluster, config, engines, explain, help, history, jobs, param};
-use crate::line::{restart, show, trace};
+use crate::line::{
+    cancel, clear, cluster, config, engines, explain, frames, gather, help, history,
+};
+use crate::line::{jobs, memory, param, persist, restart, scatter, show, trace};
 use crate::magic::{Form, Magic};
 use crate::nearest;
 
@@ -11,6 +13,14 @@ use crate::nearest;
 pub static REGISTRY: &[&'static dyn Magic] = &[
     &Sql,
     &show::Show,
+    &persist::Persist,
+    &scatter::Scatter,
+    &gather::Gather,
+    &frames::Frames,
+    &frames::Drop,
+    &frames::Publish,
+    &memory::Memory,
+    &memory::Stats,
     &explain::Explain,
     &engines::Engines,
     &cluster::Cluster,

@@ -8,6 +8,7 @@ mod controller_loss;
 mod datagen;
 mod engine_loss;
 mod failure;
+mod frames;
 mod scale;
 mod scans;
 mod sql;

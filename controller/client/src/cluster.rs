@@ -3,8 +3,8 @@
 use crate::session::Session;
 use bireme_protocol::proto::controller_client::ControllerClient;
 use bireme_protocol::proto::{
-    CancelQueryRequest, CancelReply, ClusterStatus, Empty, HistoryRequest, OpenSessionRequest,
-    QueryEvent, QueryRecord, QueryRef, SpansReply, SpansRequest,
+    CancelQueryRequest, CancelReply, ClusterStatus, Empty, HistoryRequest, MemoryReply,
+    OpenSessionRequest, QueryEvent, QueryRecord, QueryRef, SpansReply, SpansRequest,
 };
 use bireme_protocol::{Address, ErrorCode, Fault, SessionName, address, build_id};
 use bireme_settings::Home;
@@ -147,6 +147,18 @@ impl Cluster {
             query_id: query.to_string(),
         };
         Ok(self.controller().spans(within(request)).await?.into_inner())
+    }
+
+    /// What each engine holds.
+    ///
+    /// # Errors
+    /// No answer from the controller.
+    pub async fn memory(&self) -> Result<MemoryReply, Fault> {
+        Ok(self
+            .controller()
+            .memory(within(Empty {}))
+            .await?
+            .into_inner())
     }
 
     /// The last thing the controller knows of a query, once it has ended.

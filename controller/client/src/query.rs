@@ -6,7 +6,7 @@ use crate::result_stream::{Piece, ResultStream};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bireme_protocol::proto::{
-    CancelQueryRequest, EngineProgress, QueryEvent, QueryProgress, QueryRef, QueryState,
+    CancelQueryRequest, EngineProgress, FrameMade, QueryEvent, QueryProgress, QueryRef, QueryState,
     ResultSummary, SubmitRequest,
 };
 use bireme_protocol::{ErrorCode, Fault, PlanTree, QueryId};
@@ -18,6 +18,9 @@ use tonic::{Request, Streaming};
 const WATCH_AFTER: Duration = Duration::from_millis(100);
 /// How long the controller may take to say why an engine's stream broke.
 const OUTCOME_WAIT: Duration = Duration::from_secs(2);
+/// How long the controller may take to enter a frame into the catalog: it may just be restarting.
+const KEPT_WITHIN: Duration = Duration::from_secs(15);
+const KEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long rows may still come once the controller has said that the query failed.
 const LAST_ROWS_WAIT: Duration = Duration::from_millis(300);
 /// How long submitting may take: planning reads file footers, remote ones too.
@@ -61,6 +64,8 @@ pub struct QuerySummary {
     pub progress: QueryProgress,
     /// The plan, for an explained statement.
     pub plan: Option<PlanTree>,
+    /// What a statement that makes a frame has made.
+    pub made: Option<FrameMade>,
 }
 
 enum Stage {
@@ -231,10 +236,39 @@ impl Query {
                 Ok(Piece::Batch(batch)) => Ok(QueryUpdate::Batch(batch)),
                 Ok(Piece::Summary(summary)) => {
                     self.stage = Stage::Ended;
+                    if summary.made.is_some() {
+                        self.wait_until_kept().await?;
+                    }
                     Ok(QueryUpdate::Done(Box::new(read_summary(*summary)?)))
                 }
                 Err(fault) => Err(self.root_cause(fault).await),
             };
+        }
+    }
+
+    /// Waits until the controller knows the frame that was made: the next statement may read it.
+    async fn wait_until_kept(&self) -> Result<(), Fault> {
+        let id = self.id.to_string();
+        let until = Instant::now() + KEPT_WITHIN;
+        let mut ended = None;
+        // A controller that has just ended is back in a moment, and hears from the head then.
+        while ended.is_none() && Instant::now() < until {
+            ended = self.cluster.outcome(&id, KEPT_WITHIN).await;
+            if ended.is_none() {
+                tokio::time::sleep(KEPT_RETRY).await;
+            }
+        }
+        match ended {
+            Some(event) if event.fault_json.is_empty() => Ok(()),
+            Some(event) => Err(Fault::from_json(&event.fault_json)),
+            None => Err(Fault::new(
+                ErrorCode::Unavailable,
+                format!(
+                    "keep a frame: its rows are on the engines, and the controller did not take it \
+                     into the catalog within {KEPT_WITHIN:?}"
+                ),
+            )
+            .with_hint("%frames shows whether it did since; run the statement again if not")),
         }
     }
 
@@ -348,5 +382,6 @@ fn read_summary(summary: ResultSummary) -> Result<QuerySummary, Fault> {
         elapsed: Duration::from_micros(summary.elapsed_us),
         progress: summary.progress.unwrap_or_default(),
         plan,
+        made: summary.made,
     })
 }

@@ -5,7 +5,7 @@ use crate::query::Query;
 use bireme_protocol::proto::controller_client::ControllerClient;
 use bireme_protocol::proto::{
     BoundValue, Catalog, ConfigureRequest, DefineReply, DefineRequest, Delivery, DropRequest,
-    SessionInfo, SessionRef, StatementMode, SubmitRequest,
+    PersistOptions, PublishRequest, SessionInfo, SessionRef, StatementMode, SubmitRequest,
 };
 use bireme_protocol::{ErrorCode, Fault, QueryId, SessionName};
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub struct RunOptions {
     pub rows: Rows,
     /// The statement reads no table and bypasses the queue.
     pub is_trivial: bool,
+    /// How a statement that makes a frame lays out its rows; `None` for round-robin.
+    pub persist: Option<PersistOptions>,
 }
 
 impl Default for RunOptions {
@@ -57,6 +59,7 @@ impl Default for RunOptions {
             timeout: None,
             rows: Rows::All,
             is_trivial: false,
+            persist: None,
         }
     }
 }
@@ -151,6 +154,23 @@ impl Session {
         Ok(dropped.await?.dropped)
     }
 
+    /// Lets other sessions see a frame of this one, or no more.
+    ///
+    /// # Errors
+    /// There is no such frame, another session has published one of this name, or nobody answers.
+    pub async fn publish(&self, name: &str, withdraw: bool) -> Result<(), Fault> {
+        let request = PublishRequest {
+            session: self.name.to_string(),
+            name: name.to_string(),
+            withdraw,
+        };
+        let published = self.ask(|mut controller| {
+            let request = request.clone();
+            async move { controller.publish(within(request)).await }
+        });
+        published.await.map(drop)
+    }
+
     /// Sets a session setting; `None` takes it back to its default.
     ///
     /// # Errors
@@ -189,6 +209,7 @@ impl Session {
             timeout_ms: sent_timeout(options.timeout),
             delivery: Some(delivery),
             trivial: options.is_trivial,
+            persist: options.persist.clone(),
         };
         match Query::submit(self.cluster.clone(), id, request.clone()).await {
             Err(fault) if fault.code == ErrorCode::NotFound => {

@@ -33,6 +33,8 @@ pub enum StatementKind {
         /// Its value.
         value: Option<String>,
     },
+    /// `CREATE TABLE` or `INSERT INTO`: runs a query whose rows become a frame, or a part of one.
+    Keep,
     /// `COPY ... TO`: writes files, gives a count.
     Copy,
     /// Something Bireme does not run, with its leading words.
@@ -171,9 +173,11 @@ fn classify(words: &[&TokenWithSpan], offset: impl Fn(Location) -> usize) -> Sta
             };
             match (at(subject), at(subject + 1)) {
                 ("VIEW", _) | ("EXTERNAL", "TABLE") => StatementKind::Define,
+                ("TABLE", _) => StatementKind::Keep,
                 (what, _) => unsupported(&["CREATE", what]),
             }
         }
+        "INSERT" if at(1) == "INTO" => StatementKind::Keep,
         "DROP" if matches!(at(1), "VIEW" | "TABLE") => {
             let if_exists = at(2) == "IF" && at(3) == "EXISTS";
             let name = words.get(if if_exists { 4 } else { 2 });
@@ -280,6 +284,10 @@ mod tests {
         assert_eq!(
             kinds("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'x'"),
             [StatementKind::Define]
+        );
+        assert_eq!(
+            kinds("create table a as select 1; insert into a values (2)"),
+            [StatementKind::Keep, StatementKind::Keep]
         );
         assert_eq!(
             kinds("drop view if exists \"My View\""),

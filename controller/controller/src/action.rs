@@ -46,6 +46,7 @@ pub(crate) enum Answer {
     Define(Reply<DefineReply>, DefineReply),
     Drop(Reply<DropReply>, DropReply),
     Session(Reply<SessionInfo>, SessionInfo),
+    Done(Reply<()>),
 }
 
 impl Answer {
@@ -54,6 +55,7 @@ impl Answer {
             Self::Define(reply, value) => answer(reply, written.map(|()| value)),
             Self::Drop(reply, value) => answer(reply, written.map(|()| value)),
             Self::Session(reply, value) => answer(reply, written.map(|()| value)),
+            Self::Done(reply) => answer(reply, written),
         }
     }
 }

@@ -3,8 +3,8 @@
 use bireme_protocol::address::MESSAGE_BYTES_MAX;
 use bireme_protocol::proto::engine_client::EngineClient as Client;
 use bireme_protocol::proto::{
-    CatalogEntry, DescribeRequest, EngineCancelRequest, ReadSpansRequest, Span, StartReply,
-    StartRequest,
+    CatalogEntry, DescribeRequest, Empty, EngineCancelRequest, EngineMemory, ReadSpansRequest,
+    Span, StartReply, StartRequest,
 };
 use bireme_protocol::{Address, ErrorCode, Fault, QueryId};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tonic::{Response, Status};
 const DESCRIBE_DEADLINE: Duration = Duration::from_secs(60);
 const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
 const SPANS_DEADLINE: Duration = Duration::from_secs(2);
+const MEMORY_DEADLINE: Duration = Duration::from_secs(2);
 
 /// One engine's control service.
 #[derive(Clone, Debug)]
@@ -67,6 +68,11 @@ impl EngineClient {
         let reply = self.client.read_spans(ReadSpansRequest { query_id });
         let reply = within(self.rank, "read spans", SPANS_DEADLINE, reply).await?;
         Ok(reply.spans)
+    }
+
+    pub(crate) async fn memory(mut self) -> Result<EngineMemory, Fault> {
+        let reply = self.client.read_memory(Empty {});
+        within(self.rank, "ask what is held", MEMORY_DEADLINE, reply).await
     }
 }
 

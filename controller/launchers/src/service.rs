@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 /// Longest wait for the loop, which never blocks.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 /// Longest wait for queries on engines that shall go.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(600);
 /// Longest wait for engines that shall come.
 const GROW_DEADLINE: Duration = Duration::from_secs(20);
 /// Longest wait for all processes to end: both grace periods and some slack.

@@ -40,18 +40,6 @@ pub enum CollectivesError {
         /// What is wrong.
         reason: String,
     },
-    /// Rows could not be put into messages or taken out of them.
-    #[error("{action} a batch of {rows} rows and {columns} columns: {source}")]
-    Codec {
-        /// encode, decode.
-        action: &'static str,
-        /// Rows, 0 if unknown.
-        rows: usize,
-        /// Columns, 0 if unknown.
-        columns: usize,
-        /// What Arrow said.
-        source: Arc<ArrowError>,
-    },
     /// What arrived is no message of ours.
     #[error("read a message from engine {peer}: {reason}")]
     Malformed {
@@ -157,7 +145,6 @@ impl From<&CollectivesError> for Fault {
             CollectivesError::NoRoom { .. } => ErrorCode::TimedOut,
             CollectivesError::Listen { .. } => ErrorCode::Unavailable,
             CollectivesError::Spill { source } => code_of(source),
-            CollectivesError::Codec { .. } => ErrorCode::ExecutionError,
             CollectivesError::Misused { .. }
             | CollectivesError::Malformed { .. }
             | CollectivesError::NoSuchPeer { .. }

@@ -54,6 +54,8 @@ struct Plans {
     ended: HashSet<PlanKey>,
     ended_order: VecDeque<PlanKey>,
     history: VecDeque<(QueryId, QueryCounters, Option<Fault>)>,
+    /// Of all plans that have ended.
+    total: QueryCounters,
 }
 
 /// Ends a plan on every engine when it is dropped. The head's root node holds it.
@@ -194,6 +196,16 @@ impl Exchange {
         sum
     }
 
+    /// What this engine has moved for all queries.
+    pub fn total(&self) -> QueryCounters {
+        let plans = self.plans.lock();
+        let mut sum = plans.total;
+        for scope in plans.open.values() {
+            sum.add(&scope.shared.counters.read());
+        }
+        sum
+    }
+
     /// Why the query failed, if an engine said so.
     pub fn fault(&self, query: QueryId) -> Option<Fault> {
         let plans = self.plans.lock();
@@ -281,6 +293,7 @@ impl Exchange {
                 plans.history.pop_front();
             }
             plans.history.push_back((key.query, counters, fault));
+            plans.total.add(&counters);
         }
         if tell {
             scope.broadcast(FrameKind::Close, None);

@@ -3,7 +3,6 @@
 //! bireme-operators drive. Which rows go where is decided there; what is kept when memory runs
 //! out goes to the spill directory of bireme-frames.
 
-mod batch_codec;
 mod communicator;
 mod connection;
 mod counters;

@@ -1,6 +1,5 @@
 //! One operation on one rank: the handle plan nodes send and receive through.
 
-use crate::batch_codec::row_bytes;
 use crate::counters::count;
 use crate::credit::{Credit, Permit};
 use crate::error::CollectivesError;
@@ -12,6 +11,7 @@ use crate::spill_observer::SpillMove;
 use crate::spill_queue;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use bireme_frames::row_bytes;
 use bireme_protocol::Fault;
 use parking_lot::Mutex;
 use std::future::Future;

@@ -1,6 +1,5 @@
 //! The rows of one partition, as a stream. Dropping it tells every rank to send no more.
 
-use crate::batch_codec;
 use crate::error::CollectivesError;
 use crate::frame::Body;
 use crate::operation::Operation;
@@ -51,7 +50,7 @@ impl Receiver {
     }
 
     fn rows(&self, from: usize, bytes: Buffer) -> Result<RecordBatch, CollectivesError> {
-        let batch = batch_codec::decode(bytes, &self.schema)?;
+        let batch = bireme_frames::decode_batch(bytes, &self.schema)?;
         // Rows this rank sent itself were counted when they were sent.
         if from != self.operation.rank() {
             self.operation.count_rows_received(batch.num_rows());

@@ -2,7 +2,6 @@
 //! rank listens on one and has one connection to every other, on which all operations' messages
 //! go, with their rows in shared memory; what comes back comes on the other's connection.
 
-use crate::batch_codec;
 use crate::communicator::{Communicator, Inbox};
 use crate::connection::Message;
 use crate::error::CollectivesError;
@@ -197,7 +196,7 @@ fn build_hash() -> u64 {
 fn message(frame: Frame) -> Result<Message, CollectivesError> {
     let body = match frame.body {
         Body::Empty => Vec::new(),
-        Body::Batch(batch) => batch_codec::encode(&batch)?,
+        Body::Batch(batch) => bireme_frames::encode_batch(&batch)?,
         Body::Encoded(buffer) => vec![buffer],
         Body::Fault(fault) => vec![Buffer::from_vec(fault.to_json().into_bytes())],
     };

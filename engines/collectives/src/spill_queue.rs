@@ -1,7 +1,6 @@
 //! What a partition has spilled: a file of encoded batches, first in first out, read while it is
 //! appended to. The caller does the blocking calls where blocking is allowed.
 
-use crate::batch_codec;
 use crate::error::CollectivesError;
 use crate::frame::Body;
 use crate::partition::Queued;
@@ -99,7 +98,7 @@ fn encoded(body: Body) -> Result<Buffer, CollectivesError> {
     match body {
         Body::Encoded(buffer) => Ok(buffer),
         Body::Batch(batch) => {
-            let pieces = batch_codec::encode(&batch)?;
+            let pieces = bireme_frames::encode_batch(&batch)?;
             let total = pieces.iter().map(Buffer::len).sum();
             let mut joined = MutableBuffer::with_capacity(total);
             for piece in pieces {

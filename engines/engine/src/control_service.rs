@@ -2,15 +2,16 @@
 //! runtime; planning goes to the query runtime.
 
 use crate::describe;
-use crate::engine::Engine;
+use crate::engine::{Engine, HeadNeeds};
 use crate::head_query;
+use crate::memory_report;
 use crate::session_tables::SessionTables;
 use async_trait::async_trait;
 use bireme_operators::QueryEnd;
 use bireme_protocol::proto::engine_server;
 use bireme_protocol::proto::{
-    DescribeReply, DescribeRequest, Empty, EngineCancelRequest, Hello, HelloReply, ReadSpansReply,
-    ReadSpansRequest, StartReply, StartRequest,
+    DescribeReply, DescribeRequest, Empty, EngineCancelRequest, EngineMemory, Hello, HelloReply,
+    ReadSpansReply, ReadSpansRequest, StartReply, StartRequest,
 };
 use bireme_protocol::{ErrorCode, Fault, QueryId, build_id};
 use std::sync::Arc;
@@ -69,7 +70,7 @@ impl engine_server::Engine for Control {
                     &QueryEnd::default(),
                     &settings,
                     &tables,
-                    0,
+                    HeadNeeds::default(),
                 )
                 .await?;
             let state = head.context.state();
@@ -88,6 +89,7 @@ impl engine_server::Engine for Control {
         let announced = self.engine.queries().announce(id)?;
         let cancel = announced.cancel().clone();
         let engine = Arc::clone(&self.engine);
+        let is_unattended = request.is_unattended;
         let planned = self.engine.on_queries(async move {
             tokio::select! {
                 biased;
@@ -101,6 +103,10 @@ impl engine_server::Engine for Control {
             _ => Vec::new(),
         };
         announced.keep(Box::new(query)).map_err(of_this)?;
+        if is_unattended {
+            let query = self.engine.queries().fetch(id).map_err(of_this)?;
+            self.engine.run_unattended(*query);
+        }
         Ok(Response::new(StartReply { engines }))
     }
 
@@ -128,6 +134,11 @@ impl engine_server::Engine for Control {
         Ok(Response::new(ReadSpansReply {
             spans: self.engine.spans().read(query),
         }))
+    }
+
+    async fn read_memory(&self, _: Request<Empty>) -> Result<Response<EngineMemory>, Status> {
+        self.engine.live().release_ended(self.engine.spans());
+        Ok(Response::new(memory_report::memory(&self.engine)))
     }
 }
 

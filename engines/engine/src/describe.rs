@@ -67,6 +67,7 @@ pub(crate) async fn describe(
         schema_json: schema_json(&schema)?,
         defined_at_ms: process::now_ms(),
         directory: directory.to_string(),
+        frame: None,
     })
 }
 

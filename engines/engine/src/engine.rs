@@ -6,47 +6,49 @@ use crate::ends::Ends;
 use crate::error::EngineError;
 use crate::fault_from::fault_from;
 use crate::flight_service::Rows;
+use crate::head_query::HeadQuery;
 use crate::housekeeping;
 use crate::live_plans::LivePlans;
 use crate::membership;
 use crate::queries::Queries;
+use crate::remote_frames::Peers;
+use crate::session_config::session_config;
 use crate::session_tables::SessionTables;
 use crate::spans::SpanRing;
 use crate::task_sessions::TaskSessions;
 use crate::timed_spill::TimedSpill;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use bireme_collectives::Exchange;
-use bireme_frames::{Budget, SpillDirectory};
-use bireme_operators::{EngineTopology, QueryEnd, QueryOptions, configure_session, query_runtime};
+use bireme_frames::{Budget, FrameStore, SpillDirectory, deal};
+use bireme_operators::{
+    EngineTopology, Frames, Keep, QueryEnd, QueryOptions, configure_session, query_runtime,
+};
 use bireme_protocol::proto::Topology;
 use bireme_protocol::proto::engine_server::EngineServer;
 use bireme_protocol::{Address, ErrorCode, Fault, QueryId, address};
 use bireme_settings::{Home, Settings};
-use datafusion::config::SpillCompression;
 use datafusion::error::Result as QueryResult;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use datafusion_distributed::{ChannelResolver, DistributedExt, Worker};
 use std::future::Future;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
 /// Stack of each thread: planning recurses with the depth of a statement. Only what is used is paid.
 const STACK_BYTES: usize = 8 << 20;
 /// Threads of the control runtime: answers, never queries.
 const CONTROL_THREADS: usize = 1;
-/// What each sort keeps aside from its first row on, to merge what it spills: DataFusion's own
-/// choice, but together no more than one part of so many of the engine's memory.
-const SORT_RESERVES_MAX: usize = 10 << 20;
-const SORT_RESERVES_PART: usize = 16;
 
 /// How an engine process is started.
 #[derive(Clone, Debug)]
@@ -67,13 +69,27 @@ pub(crate) struct Engine {
     address: Address,
     budget: Arc<Budget>,
     spill: SpillDirectory,
+    frames: Arc<FrameStore>,
     runtime_env: Arc<RuntimeEnv>,
     cluster: ClusterView,
     live: LivePlans,
     spans: Arc<SpanRing>,
     queries: Queries,
     ends: Ends,
+    /// Queries that nobody fetches.
+    unattended: TaskTracker,
     query_runtime: Handle,
+}
+
+/// What a query needs of its session beyond the settings.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeadNeeds {
+    /// The topology it was admitted under.
+    pub(crate) topology: u64,
+    /// Partitions per engine, if not as the settings say.
+    pub(crate) partitions: Option<usize>,
+    /// The frame it makes.
+    pub(crate) keep: Option<Keep>,
 }
 
 /// A session that plans one query for all engines.
@@ -81,6 +97,8 @@ pub(crate) struct HeadSession {
     pub(crate) context: SessionContext,
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) engines: usize,
+    /// Partitions per engine.
+    pub(crate) partitions: usize,
 }
 
 /// Runs an engine until it is told to stop.
@@ -193,6 +211,8 @@ impl Engine {
         );
         let spill = SpillDirectory::open(spill_path(&options), Arc::clone(&budget))
             .map_err(|error| Fault::new(ErrorCode::Unavailable, error.to_string()))?;
+        let frames = FrameStore::new(Arc::clone(&budget), spill.clone())
+            .map_err(|error| Fault::new(ErrorCode::Unavailable, error.to_string()))?;
         let runtime_env = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::clone(&budget) as _)
             .with_disk_manager_builder(spill.disk_manager())
@@ -215,12 +235,14 @@ impl Engine {
             address,
             budget,
             spill,
+            frames,
             runtime_env,
             cluster,
             live: LivePlans::default(),
             spans,
             queries: Queries::default(),
             ends: Ends::default(),
+            unattended: TaskTracker::new(),
             query_runtime,
         }))
     }
@@ -248,6 +270,23 @@ impl Engine {
     /// What all its operators and frames draw on.
     pub(crate) fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// The partitions of frames it holds.
+    pub(crate) fn frames(&self) -> &Arc<FrameStore> {
+        &self.frames
+    }
+
+    /// Where it spills.
+    pub(crate) fn spill(&self) -> &SpillDirectory {
+        &self.spill
+    }
+
+    /// The frames that its queries can reach.
+    pub(crate) fn all_frames(&self) -> Arc<Frames> {
+        let store = Arc::clone(&self.frames);
+        let peers = Peers::new(self.home().clone());
+        Arc::new(Frames::new(store, self.rank(), Arc::new(peers)))
     }
 
     /// Plans under way.
@@ -330,6 +369,19 @@ impl Engine {
         }
     }
 
+    /// Runs a query whose rows nobody fetches; how it ends is told as always.
+    pub(crate) fn run_unattended(&self, query: HeadQuery) {
+        let run = async move {
+            let (rows_tx, mut rows_rx) = mpsc::channel(1);
+            let nobody = async { while rows_rx.recv().await.is_some() {} };
+            let (ended, ()) = tokio::join!(query.run(rows_tx), nobody);
+            if let Err(fault) = ended {
+                tracing::debug!(%fault, "a query that nobody fetches failed");
+            }
+        };
+        self.unattended.spawn_on(run, &self.query_runtime);
+    }
+
     /// Ends whatever part of a query runs here.
     pub(crate) fn cancel(&self, id: QueryId, fault: Fault) {
         self.queries.cancel(id, &fault);
@@ -349,19 +401,26 @@ impl Engine {
         end: &QueryEnd,
         settings: &Settings,
         tables: &Arc<SessionTables>,
-        topology: u64,
+        needs: HeadNeeds,
     ) -> Result<HeadSession, Fault> {
-        let member = self.cluster.joined(topology).await?;
+        let member = self.cluster.joined(needs.topology).await?;
         let engines = member.urls.len();
         let partitions = usize::try_from(settings.integer("query.partitions")).unwrap_or(4);
+        let partitions = needs.partitions.unwrap_or(partitions);
+        let frames = self.all_frames();
         let topology = EngineTopology {
             urls: member.urls,
             rank: usize::try_from(self.rank()).unwrap_or(0),
+            owners: deal(u16::try_from(engines).unwrap_or(u16::MAX)),
         };
+        let placement = topology
+            .placement(partitions)
+            .map_err(|error| fault_from(&error))?;
         let options = QueryOptions {
             query,
             partitions,
             distribute_above_bytes: settings.bytes("query.distribute_above"),
+            keep: needs.keep,
         };
         let runtime_env = self
             .runtime_env(query, end)
@@ -369,11 +428,10 @@ impl Engine {
         let runtime_env = query_runtime(&runtime_env, &self.budget, query, end);
         let builder = SessionStateBuilder::new()
             .with_default_features()
-            .with_config(session_config(
-                settings,
-                partitions,
-                self.budget.host_limit(),
-            ))
+            .with_config(
+                session_config(settings, partitions, self.budget.host_limit())
+                    .with_extension(frames),
+            )
             .with_runtime_env(runtime_env);
         let channels: Arc<dyn ChannelResolver + Send + Sync> =
             Arc::clone(self.cluster.channels()) as _;
@@ -381,35 +439,17 @@ impl Engine {
         let builder = configure_session(builder, topology, Arc::clone(&member.exchange), options)
             .map_err(|error| fault_from(&error))?;
         let context = SessionContext::new_with_state(builder.build());
+        let partitions = placement.partitions();
         tables
-            .install(&context.state_ref())
+            .install(&context.state_ref(), placement)
             .map_err(|error| Fault::internal(format!("install a session's tables: {error}")))?;
         Ok(HeadSession {
             context,
             exchange: member.exchange,
             engines,
+            partitions,
         })
     }
-}
-
-fn session_config(settings: &Settings, partitions: usize, host_limit: usize) -> SessionConfig {
-    let of_each_sort = host_limit / partitions.max(1) / SORT_RESERVES_PART;
-    let mut config = SessionConfig::new()
-        .with_information_schema(true)
-        .with_create_default_catalog_and_schema(false)
-        .with_default_catalog_and_schema("bireme", "public")
-        .with_target_partitions(partitions)
-        .with_sort_spill_reservation_bytes(of_each_sort.min(SORT_RESERVES_MAX));
-    let options = config.options_mut();
-    // Names are spelled as the user wrote them; `names` matches them without regard to case.
-    options.sql_parser.enable_ident_normalization = false;
-    options.sql_parser.collect_spans = true;
-    options.execution.parquet.pushdown_filters = settings.boolean("query.pushdown_filters");
-    options.execution.spill_compression = match settings.get("memory.spill_compression") {
-        "none" => SpillCompression::Uncompressed,
-        _ => SpillCompression::Lz4Frame,
-    };
-    config
 }
 
 /// One engine's part of the memory all engines of this machine may use.

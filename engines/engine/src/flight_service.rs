@@ -1,11 +1,14 @@
-//! Rows of results, by Arrow Flight: `DoGet` with a query id, and nothing else.
+//! Rows of results and of frames, by Arrow Flight: `DoGet` with a query id or the name of a
+//! partition, and nothing else.
 //!
-//! The protocol is <https://arrow.apache.org/docs/format/Flight.html>. The last message holds no
-//! rows but a `ResultSummary`.
+//! The protocol is <https://arrow.apache.org/docs/format/Flight.html>. The last message of a result
+//! holds no rows but a `ResultSummary`.
 
 use crate::engine::Engine;
 use crate::head_query::HeadQuery;
+use crate::remote_frames::PartitionTicket;
 use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
@@ -50,13 +53,14 @@ impl FlightService for Rows {
 
     async fn do_get(&self, request: Request<Ticket>) -> Answer<FlightData> {
         let ticket = request.into_inner().ticket;
-        let id = std::str::from_utf8(&ticket)
-            .ok()
-            .and_then(|t| t.parse::<QueryId>().ok());
-        let id = id.ok_or_else(|| {
+        let ticket = std::str::from_utf8(&ticket).unwrap_or_default();
+        if let Some(partition) = PartitionTicket::read(ticket) {
+            return Ok(Response::new(partition_of(&self.engine, partition)?));
+        }
+        let id: QueryId = ticket.parse().map_err(|_| {
             Fault::new(
                 ErrorCode::InvalidArgument,
-                "fetch rows: the ticket is no query id",
+                "fetch rows: the ticket names neither a query nor a partition",
             )
         })?;
         let query = self.engine.queries().fetch(id)?;
@@ -114,6 +118,38 @@ impl FlightService for Rows {
 
 fn not_served(call: &str) -> Status {
     Status::unimplemented(format!("{call}: engines serve DoGet of queries only"))
+}
+
+/// A partition of a frame as a stream of messages.
+fn partition_of(
+    engine: &Engine,
+    ticket: PartitionTicket,
+) -> Result<BoxStream<'static, Result<FlightData, Status>>, Fault> {
+    let failed =
+        |error: bireme_frames::FramesError| Fault::new(ErrorCode::NotFound, error.to_string());
+    let reader = engine.frames().read(ticket.segment, ticket.partition);
+    let reader = reader.map_err(|error| failed(error).on_engine(engine.rank()))?;
+    let schema = Arc::clone(reader.schema());
+    let reader = Arc::new(reader);
+    let batches = futures::stream::iter(0..reader.len()).then(move |index| {
+        let reader = Arc::clone(&reader);
+        async move {
+            if let Some(batch) = reader.resident(index).map_err(external)? {
+                return Ok(batch);
+            }
+            let restored = tokio::task::spawn_blocking(move || reader.restore(index)).await;
+            restored.map_err(external)?.map_err(external)
+        }
+    });
+    let messages = FlightDataEncoderBuilder::new()
+        .with_schema(schema)
+        .build(batches)
+        .map_err(|error| Status::internal(format!("encode rows of a frame: {error}")));
+    Ok(messages.boxed())
+}
+
+fn external(error: impl std::error::Error + Send + Sync + 'static) -> FlightError {
+    FlightError::ExternalError(Box::new(error))
 }
 
 /// Runs a query as a stream of messages. Dropping the stream ends the query.

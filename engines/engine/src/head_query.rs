@@ -3,8 +3,10 @@
 //! Its end, whatever it is, is reported once; dropping it ends its work on every engine.
 
 use crate::delivery::Preview;
-use crate::engine::Engine;
+use crate::engine::{Engine, HeadNeeds};
 use crate::fault_from::fault_from;
+use crate::frame_in_making::{Beginning, FrameInMaking, read_facts};
+use crate::frame_statement::{FrameStatement, rows_to_keep};
 use crate::live_plans;
 use crate::plan_tree;
 use crate::planner;
@@ -14,14 +16,15 @@ use crate::table_files;
 use bireme_collectives::Exchange;
 use bireme_operators::{QueryEnd, with_spilling_joins, with_stop_points};
 use bireme_protocol::proto::{
-    Delivery, QueryEnded, QueryProgress, QueryState, ResultSummary, StartRequest, StatementMode,
+    Catalog, Delivery, FrameMade, QueryEnded, QueryProgress, QueryState, ResultSummary,
+    StartRequest, StatementMode,
 };
 use bireme_protocol::{ErrorCode, Fault, QueryId};
 use bireme_settings::{Settings, Source};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::error::Result as QueryResult;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
@@ -50,6 +53,8 @@ pub(crate) struct HeadQuery {
     mode: StatementMode,
     delivery: Delivery,
     engines: usize,
+    /// The frame its rows become.
+    making: Option<FrameInMaking>,
     cancel: Cancel,
     started: Instant,
     deadline: Option<(Instant, Duration)>,
@@ -70,21 +75,37 @@ pub(crate) async fn plan(
     let settings = settings_of(engine, &request)?;
     let directory = settings.get("session.directory").to_string();
     let catalog = request.catalog.clone().unwrap_or_default();
+    let statement = FrameStatement::read(&request.sql);
+    let needs = needs_of(id, &request, statement.as_ref(), &catalog)?;
+    let keep = needs.keep.clone();
     let tables = SessionTables::new(catalog, directory.clone());
     let end = QueryEnd::from(cancel.token().clone());
     let head = engine
-        .head_session(id, &end, &settings, &tables, request.topology_version)
+        .head_session(id, &end, &settings, &tables, needs)
         .await?;
     let state = head.context.state();
     let logical = planner::plan(&state, &request.sql, &request.values, &tables).await?;
-    let logical = prepare(logical, &directory, request.limit)?;
-    let plan = state.create_physical_plan(&logical).await;
-    let plan = plan.map_err(|error| fault_from(&error))?;
-    let timeout = match request.timeout_ms {
-        0 => settings.duration("query.timeout"),
-        millis => Duration::from_millis(millis),
+    let logical = match &statement {
+        Some(_) => rows_to_keep(logical)?,
+        None => prepare(logical, &directory, request.limit)?,
     };
-    let is_distributed = plan.downcast_ref::<DistributedExec>().is_some();
+    let (optimized, plan) = physical(&state, &logical).await?;
+    let making = match statement.zip(keep) {
+        Some((statement, keep)) => Some(FrameInMaking::begin(
+            Beginning {
+                statement,
+                keep,
+                request: &request,
+                directory: &directory,
+                tables: &tables,
+                optimized: &optimized,
+            },
+            &head,
+        )?),
+        None => None,
+    };
+    let timeout = timeout_of(&request, &settings);
+    let is_distributed = plan.is::<DistributedExec>();
     // The engines put stop points into what they run themselves.
     let plan = match is_distributed {
         true => plan,
@@ -101,11 +122,49 @@ pub(crate) async fn plan(
         mode: request.mode(),
         delivery: request.delivery.unwrap_or_default(),
         engines: if is_distributed { head.engines } else { 1 },
+        making,
         cancel,
         started,
         deadline: (!timeout.is_zero()).then(|| (started + timeout, timeout)),
         has_ended: false,
     })
+}
+
+/// What the query needs of its session, which is more if it makes a frame.
+fn needs_of(
+    id: QueryId,
+    request: &StartRequest,
+    statement: Option<&FrameStatement>,
+    catalog: &Catalog,
+) -> Result<HeadNeeds, Fault> {
+    let mut needs = HeadNeeds {
+        topology: request.topology_version,
+        ..HeadNeeds::default()
+    };
+    if let Some(statement) = statement {
+        let (keep, partitions) = statement.keep(id, catalog, request.persist.as_ref())?;
+        (needs.keep, needs.partitions) = (Some(keep), partitions);
+    }
+    Ok(needs)
+}
+
+fn timeout_of(request: &StartRequest, settings: &Settings) -> Duration {
+    match request.timeout_ms {
+        0 => settings.duration("query.timeout"),
+        millis => Duration::from_millis(millis),
+    }
+}
+
+/// The plan as it is optimized, and as it runs.
+async fn physical(
+    state: &SessionState,
+    logical: &LogicalPlan,
+) -> Result<(LogicalPlan, Arc<dyn ExecutionPlan>), Fault> {
+    let optimized = state.optimize(logical);
+    let optimized = optimized.map_err(|error| fault_from(&error))?;
+    let planner = state.query_planner();
+    let plan = planner.create_physical_plan(&optimized, state).await;
+    Ok((optimized, plan.map_err(|error| fault_from(&error))?))
 }
 
 /// The session's settings over the engine's own.
@@ -144,8 +203,10 @@ impl HeadQuery {
     /// The columns the client will see.
     pub(crate) fn schema(&self) -> SchemaRef {
         match self.mode {
-            StatementMode::Run => self.plan.schema(),
-            StatementMode::Explain | StatementMode::Analyze => Arc::new(Schema::empty()),
+            StatementMode::Run if self.making.is_none() => self.plan.schema(),
+            StatementMode::Run | StatementMode::Explain | StatementMode::Analyze => {
+                Arc::new(Schema::empty())
+            }
         }
     }
 
@@ -175,7 +236,8 @@ impl HeadQuery {
         let ended = ended.map_err(|fault| cancel.reason().unwrap_or(fault));
         match ended {
             Ok(summary) => {
-                self.report(QueryState::Succeeded, None, summary.progress);
+                let made = summary.made.clone();
+                self.report(QueryState::Succeeded, None, summary.progress, made);
                 Ok(summary)
             }
             Err(fault) => {
@@ -185,7 +247,7 @@ impl HeadQuery {
                     ErrorCode::Cancelled => QueryState::Cancelled,
                     _ => QueryState::Failed,
                 };
-                self.report(state, Some(fault.clone()), None);
+                self.report(state, Some(fault.clone()), None, None);
                 Err(fault)
             }
         }
@@ -230,11 +292,23 @@ impl HeadQuery {
         if self.mode == StatementMode::Explain {
             return self.explain();
         }
+        if let Some(making) = self
+            .making
+            .as_ref()
+            .filter(|making| making.reused.is_some())
+        {
+            return Ok(ResultSummary {
+                made: Some(making.made(Vec::new())?),
+                head_rank: self.engine.rank(),
+                ..ResultSummary::default()
+            });
+        }
         let stream = execute_stream(Arc::clone(&self.plan), self.session.task_ctx());
         self.engine.live().follow(self.id, &self.plan, true);
         let stream = stream.map_err(|error| fault_from(&error))?;
         let mut summary = match (self.mode, self.delivery) {
             (StatementMode::Analyze, _) => self.count(stream).await?,
+            (StatementMode::Run, _) if self.making.is_some() => self.keep_rows(stream).await?,
             (_, Delivery { head: 0, tail: 0 }) => send_all(stream, rows).await?,
             (_, delivery) => send_preview(stream, delivery, rows).await?,
         };
@@ -254,6 +328,30 @@ impl HeadQuery {
             summary.rows += batch.map_err(|error| fault_from(&error))?.num_rows() as u64;
         }
         Ok(summary)
+    }
+
+    /// Runs a plan that keeps its rows; what comes are facts about its partitions.
+    async fn keep_rows(
+        &self,
+        mut stream: SendableRecordBatchStream,
+    ) -> Result<ResultSummary, Fault> {
+        let mut facts = Vec::new();
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|error| fault_from(&error))?;
+            facts.extend(read_facts(&batch));
+        }
+        facts.sort_by_key(|part| (part.rank, part.partition));
+        let rows = facts.iter().map(|part| part.rows).sum();
+        let made = self
+            .making
+            .as_ref()
+            .map(|making| making.made(facts))
+            .transpose()?;
+        Ok(ResultSummary {
+            rows,
+            made,
+            ..ResultSummary::default()
+        })
     }
 
     fn explain(&self) -> Result<ResultSummary, Fault> {
@@ -316,11 +414,17 @@ impl HeadQuery {
 
     /// Ends a query nobody fetched.
     pub(crate) fn abandon(mut self, fault: Fault) {
-        self.report(QueryState::Cancelled, Some(fault), None);
+        self.report(QueryState::Cancelled, Some(fault), None, None);
     }
 
     /// Tells the controller; without final counters with those there are.
-    fn report(&mut self, state: QueryState, fault: Option<Fault>, progress: Option<QueryProgress>) {
+    fn report(
+        &mut self,
+        state: QueryState,
+        fault: Option<Fault>,
+        progress: Option<QueryProgress>,
+        made: Option<FrameMade>,
+    ) {
         self.has_ended = true;
         self.engine.queries().forget(self.id);
         self.engine.ends().push(QueryEnded {
@@ -328,6 +432,7 @@ impl HeadQuery {
             state: state.into(),
             progress: Some(progress.unwrap_or_else(|| self.progress())),
             fault_json: fault.map(|fault| fault.to_json()).unwrap_or_default(),
+            made,
         });
     }
 }
@@ -336,7 +441,7 @@ impl Drop for HeadQuery {
     fn drop(&mut self) {
         if !self.has_ended {
             let fault = Fault::new(ErrorCode::Cancelled, "the client went away");
-            self.report(QueryState::Cancelled, Some(fault), None);
+            self.report(QueryState::Cancelled, Some(fault), None, None);
         }
         self.exchange.close_query(self.id);
     }

@@ -68,6 +68,12 @@ async fn attach(
         rank: engine.rank(),
         address: engine.address().to_string(),
         slot: "cpu".to_string(),
+        segments: engine
+            .frames()
+            .segments()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
     });
     let heartbeat = Report::Heartbeat(heartbeat(engine));
     for report in [register, heartbeat] {
@@ -156,9 +162,17 @@ fn heartbeat(engine: &Arc<Engine>) -> Heartbeat {
 }
 
 fn obey(engine: &Arc<Engine>, command: Command) {
-    if let Command::Topology(topology) = command {
-        engine.set_topology(&topology);
-    } else if let Command::Registered(registered) = command {
-        tracing::info!(cluster = %registered.cluster_id, "registered");
+    match command {
+        Command::Topology(topology) => engine.set_topology(&topology),
+        Command::Registered(registered) => {
+            tracing::info!(cluster = %registered.cluster_id, "registered");
+        }
+        Command::DropSegments(dropped) => {
+            for segment in dropped.ids.iter().filter_map(|id| id.parse().ok()) {
+                engine.frames().drop_segment(segment);
+            }
+        }
+        // Told by calls of the engine's own service and by signals.
+        Command::Cancel(_) | Command::Shutdown(_) => {}
     }
 }

@@ -12,8 +12,13 @@ use datafusion::common::TableReference;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Ident, ObjectName, Statement as SqlStatement, Visit, Visitor,
+};
 use std::ops::ControlFlow;
+
+/// What stands for the name of a frame that is made.
+const NEW_FRAME: &str = "a new frame";
 
 /// Plans one statement of a session.
 ///
@@ -44,6 +49,7 @@ pub(crate) async fn plan_statement(
     mut statement: Statement,
     tables: &SessionTables,
 ) -> Result<LogicalPlan, Fault> {
+    detach(&mut statement);
     let known = known_names(state, &statement, tables).await?;
     if let Statement::Statement(inner) = &mut statement {
         names::spell(inner, known)?;
@@ -63,6 +69,9 @@ async fn known_names(
         .map_err(|error| fault_from(&error))?;
     let mut known = KnownNames::default();
     for reference in references {
+        if reference.table() == NEW_FRAME {
+            continue;
+        }
         // Other schemas (information_schema) answer for themselves.
         if reference.schema().is_some_and(|schema| schema != "public") {
             continue;
@@ -85,6 +94,25 @@ async fn known_names(
         }
     }
     Ok(known)
+}
+
+/// Of a statement that makes a frame only its query is planned: where its rows go is no part of that,
+/// and the frame that has its name now is not looked at unless the query reads it.
+fn detach(statement: &mut Statement) {
+    let Statement::Statement(statement) = statement else {
+        return;
+    };
+    let SqlStatement::CreateTable(create) = statement.as_mut() else {
+        return;
+    };
+    create.partition_by = None;
+    let name = create.name.0.last().and_then(|part| part.as_ident());
+    let name = name.map(|name| name.value.clone()).unwrap_or_default();
+    let mut find = FindRelation { name: &name };
+    let query = create.query.as_ref();
+    if !query.is_some_and(|query| query.visit(&mut find).is_break()) {
+        create.name = vec![Ident::new(NEW_FRAME)].into();
+    }
 }
 
 /// `FROM range(10)` reads no table of that name.

@@ -4,10 +4,14 @@
 //! nothing for those it does not read.
 
 use crate::fault_from::nearest;
+use crate::frame_table::FrameTable;
 use crate::table_files;
 use async_trait::async_trait;
+use bireme_frames::Placement;
+use bireme_operators::ResidentFrame;
 use bireme_protocol::proto::{Catalog, CatalogEntry, EntryKind};
 use bireme_protocol::{ErrorCode, Fault};
+use datafusion::arrow::datatypes::Schema;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result};
@@ -28,6 +32,7 @@ pub(crate) struct SessionTables {
     catalog: Catalog,
     directory: String,
     state: OnceLock<Weak<RwLock<SessionState>>>,
+    placement: OnceLock<Placement>,
     made: RwLock<HashMap<String, Arc<dyn TableProvider>>>,
     /// Names being made, outermost first.
     under_way: RwLock<Vec<String>>,
@@ -49,25 +54,42 @@ impl SessionTables {
             catalog,
             directory,
             state: OnceLock::new(),
+            placement: OnceLock::new(),
             made: RwLock::default(),
             under_way: RwLock::default(),
         })
     }
 
     /// Makes these the tables of a session state, which plans the views among them.
-    pub(crate) fn install(self: &Arc<Self>, state: &Arc<RwLock<SessionState>>) -> Result<()> {
+    /// `placement` is how its shuffles place rows.
+    pub(crate) fn install(
+        self: &Arc<Self>,
+        state: &Arc<RwLock<SessionState>>,
+        placement: Placement,
+    ) -> Result<()> {
         let database = MemoryCatalogProvider::new();
         database.register_schema("public", Arc::clone(self) as Arc<dyn SchemaProvider>)?;
         let catalogs = Arc::clone(state.read().catalog_list());
         catalogs.register_catalog("bireme".to_string(), Arc::new(database));
         // Set once: a second installation would plan views in another session.
         let _ = self.state.set(Arc::downgrade(state));
+        let _ = self.placement.set(placement);
         Ok(())
     }
 
     /// Every name of the session.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.catalog.entries.iter().map(|entry| entry.name.as_str())
+    }
+
+    /// The names that were asked for and found.
+    pub(crate) fn used(&self) -> Vec<String> {
+        self.made.read().keys().cloned().collect()
+    }
+
+    /// What the session knows.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     fn entry(&self, name: &str) -> Result<Option<&CatalogEntry>, Fault> {
@@ -119,6 +141,9 @@ impl SessionTables {
     }
 
     async fn make(&self, entry: &CatalogEntry) -> Result<Arc<dyn TableProvider>> {
+        if entry.kind() == EntryKind::Frame {
+            return self.frame(entry);
+        }
         let state = self.state()?;
         let statement = parse(&state, &entry.sql)?;
         self.enter(entry)?;
@@ -130,6 +155,28 @@ impl SessionTables {
         };
         self.under_way.write().pop();
         made
+    }
+
+    fn frame(&self, entry: &CatalogEntry) -> Result<Arc<dyn TableProvider>> {
+        let frame = entry.frame.clone().unwrap_or_default();
+        if !frame.lost.is_empty() {
+            return Err(external(
+                Fault::new(
+                    ErrorCode::NotFound,
+                    format!("read frame {:?}: {}", entry.name, frame.lost),
+                )
+                .with_hint("%frames shows what there is; run the cell that makes it again"),
+            ));
+        }
+        let schema: Schema = serde_json::from_str(&entry.schema_json).map_err(|error| {
+            let message = format!("read the columns of frame {:?}: {error}", entry.name);
+            external(Fault::internal(message))
+        })?;
+        let placement = self.placement.get().ok_or_else(|| {
+            DataFusionError::Internal("read a frame: its session has no engines".to_string())
+        })?;
+        let frame = ResidentFrame::new(&entry.name, Arc::new(schema), &frame, placement)?;
+        Ok(Arc::new(FrameTable::new(frame)))
     }
 
     /// Where relative paths of a definition begin, wherever the session is by now.
@@ -324,7 +371,7 @@ mod tests {
                 &QueryEnd::default(),
                 settings,
                 &tables,
-                0,
+                crate::engine::HeadNeeds::default(),
             )
             .await
             .unwrap();

@@ -4,7 +4,7 @@
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bireme_collectives::{Exchange, OperationId, SocketCommunicator, SocketOptions};
-use bireme_frames::{Budget, SpillDirectory};
+use bireme_frames::{Budget, Placement, SpillDirectory};
 use bireme_operators::{CollectiveExec, Routing};
 use bireme_protocol::{Fault, QueryId};
 use datafusion::catalog::memory::MemorySourceConfig;
@@ -120,7 +120,7 @@ impl ShuffleMeasurement {
         let key: Arc<dyn PhysicalExpr> = col("a", schema)?;
         let routing = Routing::Shuffle {
             keys: vec![key],
-            partitions: PARTITIONS,
+            placement: Placement::dealt(u16::try_from(self.size).unwrap_or(1), PARTITIONS)?,
         };
         let id = OperationId {
             query: self.query,

@@ -46,7 +46,8 @@ impl WorkerSessionBuilder for TaskSessions {
             let config = context.builder.config().get_or_insert_default();
             config.set_extension(Arc::new(end));
         }
-        let sessions = WorkerSessions::new(exchange);
+        let frames = engine.all_frames();
+        let sessions = WorkerSessions::new(exchange).with_frames(frames);
         let state = sessions.build_session_state(context).await?;
         let Some(query) = query else {
             return Ok(state);

@@ -1,6 +1,7 @@
 //! The one budget of an engine. It is DataFusion's memory pool, so operators, collectives and
-//! frames draw on the same bytes, and it counts the disk tier for the spill directory. Spilling
-//! itself is left to the requester: being refused is what makes it spill.
+//! frames draw on the same bytes, and it counts the disk tier for the spill directory. A request
+//! that does not fit first makes frames leave memory. Spilling is left to the requester: being
+//! refused is what makes it spill.
 
 use crate::bytes_text::bytes_text;
 use crate::error::FramesError;
@@ -14,11 +15,47 @@ use datafusion::execution::memory_pool::{
 };
 use parking_lot::Mutex;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// The name of work that belongs to no query.
 const NO_QUERY: &str = "";
+/// Above this part of the limit frames begin to leave memory, before a request has to wait.
+const DEMOTE_PERCENT: usize = 85;
+/// Until this much is used.
+const DEMOTED_PERCENT: usize = 80;
+/// What was on disk comes back to memory only while less than this is used.
+const SPARE_PERCENT: usize = 75;
+/// How often a request makes frames leave memory before it is refused: others may take what was
+/// freed.
+const RECLAIMS_MAX: usize = 4;
+
+/// Something that gives host memory back on demand.
+pub trait Reclaim: fmt::Debug + Send + Sync {
+    /// Frees about so many bytes, if it can, and says how many.
+    fn reclaim(&self, bytes: usize) -> usize;
+
+    /// Memory is short: begin to free some, on another thread.
+    fn wake(&self);
+}
+
+/// How much of the memory a frame may fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameRoom {
+    /// All but what is kept free for the next request.
+    Most,
+    /// What nobody is likely to need soon.
+    Spare,
+}
+
+impl FrameRoom {
+    fn percent(self) -> usize {
+        match self {
+            Self::Most => DEMOTE_PERCENT,
+            Self::Spare => SPARE_PERCENT,
+        }
+    }
+}
 
 /// What an engine may hold and what it holds.
 #[derive(Debug)]
@@ -29,6 +66,7 @@ pub struct Budget {
     disk_used: AtomicU64,
     disk_peak: AtomicU64,
     disk_refused: AtomicU64,
+    frames: OnceLock<Weak<dyn Reclaim>>,
 }
 
 impl Budget {
@@ -41,7 +79,68 @@ impl Budget {
             disk_used: AtomicU64::new(0),
             disk_peak: AtomicU64::new(0),
             disk_refused: AtomicU64::new(0),
+            frames: OnceLock::new(),
         })
+    }
+
+    /// Asks this for memory from now on before it refuses any. The first one stays.
+    pub fn reclaim_from(&self, frames: Weak<dyn Reclaim>) {
+        if self.frames.set(frames).is_err() {
+            tracing::error!(
+                "two frame stores share a budget: the second is never asked for memory"
+            );
+        }
+    }
+
+    /// Claims memory for a frame, if there is room.
+    pub fn reserve_frames(&self, bytes: usize, room: FrameRoom) -> bool {
+        let mut host = self.host.lock();
+        let most = part(self.host_limit(), room.percent());
+        let fits = host.total().saturating_add(bytes) <= most;
+        if fits {
+            host.add_frames(bytes);
+        }
+        fits
+    }
+
+    /// Gives memory of a frame back.
+    pub fn release_frames(&self, bytes: usize) {
+        self.host.lock().subtract_frames(bytes);
+    }
+
+    /// Host memory that frames hold.
+    pub fn frames_used(&self) -> usize {
+        self.host.lock().frames
+    }
+
+    /// What has to be freed before so many bytes of a frame fit.
+    pub fn frames_missing(&self, bytes: usize) -> usize {
+        let most = part(self.host_limit(), DEMOTE_PERCENT);
+        let total = self.host.lock().total();
+        total.saturating_add(bytes).saturating_sub(most)
+    }
+
+    /// What frames should give back now that memory is short.
+    pub fn frames_in_excess(&self) -> usize {
+        let host = self.host.lock();
+        let most = part(self.host_limit(), DEMOTED_PERCENT);
+        host.total().saturating_sub(most).min(host.frames)
+    }
+
+    fn reclaim(&self, bytes: usize) -> usize {
+        let frames = self.frames.get().and_then(Weak::upgrade);
+        frames.map_or(0, |frames| frames.reclaim(bytes))
+    }
+
+    /// Begins to free memory if it is short and frames hold some.
+    fn look_ahead(&self, host: &HostLedger) {
+        let most = part(self.host_limit(), DEMOTE_PERCENT);
+        if host.frames > 0
+            && host.total() > most
+            && let Some(frames) = self.frames.get().and_then(Weak::upgrade)
+        {
+            frames.wake();
+        }
     }
 
     /// The limit of host memory in bytes.
@@ -61,7 +160,7 @@ impl Budget {
 
     /// Host memory reserved now.
     pub fn host_used(&self) -> usize {
-        self.host.lock().used
+        self.host.lock().total()
     }
 
     /// Disk reserved now.
@@ -135,15 +234,16 @@ impl Budget {
         let host_tier = TierSnapshot {
             tier: Tier::Host,
             limit: self.host_limit() as u64,
-            used: host.used as u64,
+            used: host.total() as u64,
             peak: host.peak as u64,
             refused: host.refused,
+            frames: host.frames as u64,
         };
         BudgetSnapshot {
             tiers: vec![host_tier, self.disk_snapshot()],
             queries,
             consumers,
-            overcommitted: host.used.saturating_sub(self.host_limit()) as u64,
+            overcommitted: host.total().saturating_sub(self.host_limit()) as u64,
             overcommitted_peak: host.overcommitted_peak as u64,
         }
     }
@@ -155,6 +255,7 @@ impl Budget {
             used: self.disk_used.load(Ordering::Relaxed),
             peak: self.disk_peak.load(Ordering::Relaxed),
             refused: self.disk_refused.load(Ordering::Relaxed),
+            frames: 0,
         }
     }
 
@@ -181,7 +282,7 @@ impl Budget {
         let held = text(consumer.map_or(0, |consumer| consumer.used));
         let share = match refusal {
             Refusal::Share(share) => format!(", its share under pressure is {}", text(share)),
-            Refusal::Limit => String::new(),
+            Refusal::Limit | Refusal::Frames(_) => String::new(),
             Refusal::Spilling => ", the rest is for those that spill".to_string(),
         };
         let largest = host
@@ -192,12 +293,16 @@ impl Budget {
             .map_or_else(String::new, |largest| {
                 format!("; {} holds the most, {}", largest.name, text(largest.used))
             });
+        let frames = match host.frames {
+            0 => String::new(),
+            bytes => format!("; frames hold {} that cannot leave memory", text(bytes)),
+        };
         DataFusionError::ResourcesExhausted(format!(
             "reserve {} of host memory for {name}{of_query}: it holds {held}{share}, {} of {} \
-             remain{largest}; raise memory.host_limit, use more engines, or let fewer queries run \
+             remain{largest}{frames}; raise memory.host_limit, use more engines, or let fewer queries run \
              at once",
             text(additional),
-            text(self.host_limit().saturating_sub(host.used)),
+            text(self.host_limit().saturating_sub(host.total())),
             text(self.host_limit()),
         ))
     }
@@ -231,7 +336,9 @@ impl MemoryPool for Budget {
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         let id = reservation.consumer().id();
-        self.host.lock().add(id, additional, self.host_limit());
+        let mut host = self.host.lock();
+        host.add(id, additional, self.host_limit());
+        self.look_ahead(&host);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
@@ -241,18 +348,30 @@ impl MemoryPool for Budget {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let mut host = self.host.lock();
         let id = reservation.consumer().id();
-        match host.refusal(self.host_limit(), id, additional) {
-            None => {
-                host.add(id, additional, self.host_limit());
-                Ok(())
-            }
-            Some(refusal) => {
+        for reclaims in 0.. {
+            let mut host = self.host.lock();
+            let missing = match host.refusal(self.host_limit(), id, additional) {
+                None => {
+                    host.add(id, additional, self.host_limit());
+                    self.look_ahead(&host);
+                    return Ok(());
+                }
+                Some(Refusal::Frames(missing)) if reclaims < RECLAIMS_MAX => missing,
+                Some(refusal) => {
+                    host.refused += 1;
+                    return Err(self.refused_error(&host, reservation, additional, refusal));
+                }
+            };
+            // Never under the lock: what leaves memory is counted, and takes a while to write.
+            drop(host);
+            if self.reclaim(missing) == 0 {
+                let mut host = self.host.lock();
                 host.refused += 1;
-                Err(self.refused_error(&host, reservation, additional, refusal))
+                return Err(self.refused_error(&host, reservation, additional, Refusal::Limit));
             }
         }
+        Ok(())
     }
 
     fn reserved(&self) -> usize {
@@ -262,4 +381,8 @@ impl MemoryPool for Budget {
     fn memory_limit(&self) -> MemoryLimit {
         MemoryLimit::Finite(self.host_limit())
     }
+}
+
+fn part(limit: usize, percent: usize) -> usize {
+    limit / 100 * percent
 }

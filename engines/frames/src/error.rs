@@ -101,6 +101,51 @@ pub enum FramesError {
         /// Why not.
         reason: String,
     },
+    /// A batch could not be turned into bytes, or bytes into a batch.
+    #[error("{action} a batch of {rows} rows and {columns} columns: {source}")]
+    Codec {
+        /// encode or decode.
+        action: &'static str,
+        /// How many rows, as far as they are known.
+        rows: usize,
+        /// How many columns.
+        columns: usize,
+        /// What Arrow said.
+        source: Box<arrow::error::ArrowError>,
+    },
+    /// Memory of the host tier could not be used.
+    #[error("keep {bytes} bytes of a frame in memory: {source}")]
+    HostTier {
+        /// How many bytes.
+        bytes: u64,
+        /// What the system said.
+        source: bireme_shared_memory::SharedMemoryError,
+    },
+    /// The thread that pushes frames down cannot be started.
+    #[error("start a thread that moves frames to disk: {source}")]
+    Thread {
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Two tasks write the same partition.
+    #[error("write partition {partition} of segment {segment}: it is written already")]
+    WrittenTwice {
+        /// The segment.
+        segment: String,
+        /// The partition.
+        partition: usize,
+    },
+    /// Rows of a frame are not on this engine.
+    #[error(
+        "read partition {partition} of segment {segment}: this engine does not hold it; the frame was \
+         dropped, or this engine started anew: make the frame again"
+    )]
+    NotHeld {
+        /// The segment.
+        segment: String,
+        /// The partition.
+        partition: usize,
+    },
     /// DataFusion could not hash the columns.
     #[error("hash {columns} columns of {rows} rows: {source}")]
     Hash {

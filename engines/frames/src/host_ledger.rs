@@ -27,6 +27,8 @@ pub(crate) struct HostLedger {
     pub(crate) overcommitted_peak: usize,
     pub(crate) consumers: HashMap<usize, Consumer>,
     pub(crate) queries: HashMap<Arc<str>, Query>,
+    /// What frames hold. It is in nobody's way: frames leave memory before anybody is refused.
+    pub(crate) frames: usize,
     /// What is kept for consumers beyond what they hold.
     kept: usize,
 }
@@ -57,6 +59,8 @@ pub(crate) struct Query {
 pub(crate) enum Refusal {
     /// There is no more.
     Limit,
+    /// There is, once frames have given back so many bytes.
+    Frames(usize),
     /// It can spill, and would hold more than this many bytes, its share.
     Share(usize),
     /// It can spill, and what is left is for those that spill.
@@ -81,12 +85,32 @@ impl HostLedger {
         entry.registrations += 1;
     }
 
+    /// What everybody holds.
+    pub(crate) fn total(&self) -> usize {
+        self.used.saturating_add(self.frames)
+    }
+
     /// `None` if the request is granted.
     pub(crate) fn refusal(&self, limit: usize, id: usize, additional: usize) -> Option<Refusal> {
         let total = self.used.saturating_add(additional);
         if total > limit {
             return Some(Refusal::Limit);
         }
+        self.refusal_of_spiller(limit, id, total, additional)
+            .or_else(|| {
+                let missing = total.saturating_add(self.frames).saturating_sub(limit);
+                (missing > 0).then_some(Refusal::Frames(missing))
+            })
+    }
+
+    /// What one that can spill is refused for the sake of others.
+    fn refusal_of_spiller(
+        &self,
+        limit: usize,
+        id: usize,
+        total: usize,
+        additional: usize,
+    ) -> Option<Refusal> {
         let consumer = self.consumers.get(&id).filter(|one| one.can_spill)?;
         let percent = |percent: usize| limit / 100 * percent;
         let kept_for_others = self.kept - consumer.kept();
@@ -120,8 +144,10 @@ impl HostLedger {
 
     pub(crate) fn add(&mut self, id: usize, additional: usize, limit: usize) {
         self.used = self.used.saturating_add(additional);
-        self.peak = self.peak.max(self.used);
-        self.overcommitted_peak = self.overcommitted_peak.max(self.used.saturating_sub(limit));
+        self.peak = self.peak.max(self.total());
+        self.overcommitted_peak = self
+            .overcommitted_peak
+            .max(self.total().saturating_sub(limit));
         let Some(consumer) = self.consumers.get_mut(&id) else {
             return;
         };
@@ -141,6 +167,15 @@ impl HostLedger {
         } else if was_idle && additional > 0 {
             query.active_spillers += 1;
         }
+    }
+
+    pub(crate) fn add_frames(&mut self, bytes: usize) {
+        self.frames = self.frames.saturating_add(bytes);
+        self.peak = self.peak.max(self.total());
+    }
+
+    pub(crate) fn subtract_frames(&mut self, bytes: usize) {
+        self.frames = self.frames.saturating_sub(bytes);
     }
 
     pub(crate) fn subtract(&mut self, id: usize, bytes: usize) {

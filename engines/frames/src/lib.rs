@@ -1,14 +1,20 @@
 //! What an engine holds and where: the tiers, the one budget all reservations come from, the
-//! spill directory, and where a row belongs (placement). Resident frames build on these; moving
+//! spill directory, the resident partitions of frames, and where a row belongs (placement). Moving
 //! rows between engines is left to bireme-collectives.
 
+mod batch_codec;
 mod batch_file;
 mod budget;
 mod bytes_text;
 mod checked_block;
+mod chunk;
 mod compact_views;
 mod error;
+mod frame_counters;
+mod frame_partition;
+mod frame_store;
 mod host_ledger;
+mod host_tier;
 mod operator_file;
 mod placement;
 mod query_budget;
@@ -17,12 +23,15 @@ mod spill_directory;
 mod spill_file;
 mod tier;
 
+pub use batch_codec::{decode_batch, encode_batch, row_bytes};
 pub use batch_file::{BatchEntry, BatchFile, SpillCompression};
-pub use budget::Budget;
+pub use budget::{Budget, FrameRoom, Reclaim};
 pub use bytes_text::bytes_text;
 pub use compact_views::compact_views;
 pub use error::FramesError;
-pub use placement::{BUCKETS, Layout, Placement, hash_rows};
+pub use frame_partition::{PartitionFacts, PartitionReader, PartitionWriter};
+pub use frame_store::{FrameStore, SegmentSnapshot};
+pub use placement::{BUCKETS, Placement, deal, hash_rows, owners_from_bytes, owners_to_bytes};
 pub use query_budget::QueryBudget;
 pub use snapshot::{BudgetSnapshot, ConsumerSnapshot, QuerySnapshot, TierSnapshot};
 pub use spill_directory::{SpillCounters, SpillDirectory};

@@ -29,46 +29,20 @@ pub fn hash_rows(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>, FramesEr
     Ok(hashes)
 }
 
-/// How buckets map to ranks. The partition inside a rank is always hash mod N.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// What a shuffle over T tasks of N partitions makes: bucket b = hash mod (T * N) is on task
-    /// b / N in partition b mod N.
-    Contiguous {
-        /// How many ranks.
-        ranks: usize,
-    },
-    /// What a frame has: rank = owner[(hash / N) mod 256].
-    Owners(
-        /// The owner of each bucket.
-        Arc<[u16]>,
-    ),
-}
-
-/// Where rows belong: a layout and the partitions per rank.
+/// Where rows belong: partition = hash mod N inside a rank, and rank = owner[(hash / N) mod 256].
+///
+/// Shuffles and frames share it, so that a frame joins with what was shuffled, and scaling a cluster
+/// moves whole buckets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
-    partitions: usize,
-    layout: Layout,
+    partitions: u64,
+    /// With it a division is a shift, where the partitions are a power of two.
+    shift: Option<u32>,
+    owners: Arc<[u16]>,
 }
 
 impl Placement {
-    /// The layout of a shuffle.
-    pub fn contiguous(ranks: usize, partitions: usize) -> Result<Self, FramesError> {
-        if ranks == 0 || partitions == 0 {
-            return Err(FramesError::InvalidPlacement {
-                partitions,
-                owners: ranks,
-                reason: "neither may be zero".to_string(),
-            });
-        }
-        Ok(Self {
-            partitions,
-            layout: Layout::Contiguous { ranks },
-        })
-    }
-
-    /// The layout of a frame: `owners` has one rank per bucket.
+    /// So many partitions per rank, and the rank of each bucket.
     pub fn owned(owners: Arc<[u16]>, partitions: usize) -> Result<Self, FramesError> {
         if owners.len() != BUCKETS || partitions == 0 {
             return Err(FramesError::InvalidPlacement {
@@ -78,37 +52,43 @@ impl Placement {
             });
         }
         Ok(Self {
-            partitions,
-            layout: Layout::Owners(owners),
+            partitions: partitions as u64,
+            shift: partitions
+                .is_power_of_two()
+                .then(|| partitions.trailing_zeros()),
+            owners,
         })
     }
 
-    /// The layout of a new frame on so many ranks: buckets dealt out in turn.
+    /// Buckets dealt out to so many ranks in turn. Where the ranks divide the buckets it is what
+    /// DataFusion's repartition into ranks * N makes.
     pub fn dealt(ranks: u16, partitions: usize) -> Result<Self, FramesError> {
-        let owners = (0..BUCKETS).map(|bucket| (bucket % usize::from(ranks.max(1))) as u16);
-        Self::owned(owners.collect(), partitions)
+        Self::owned(deal(ranks), partitions)
     }
 
     /// Partitions per rank.
     pub fn partitions(&self) -> usize {
-        self.partitions
+        self.partitions as usize
     }
 
-    /// How buckets map to ranks.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
+    /// The rank of each bucket.
+    pub fn owners(&self) -> &Arc<[u16]> {
+        &self.owners
+    }
+
+    /// The same owners with other partitions.
+    pub fn with_partitions(&self, partitions: usize) -> Result<Self, FramesError> {
+        Self::owned(Arc::clone(&self.owners), partitions)
     }
 
     /// The rank and partition a hash belongs to.
     pub fn locate(&self, hash: u64) -> (usize, usize) {
-        let partitions = self.partitions as u64;
-        let partition = (hash % partitions) as usize;
-        let group = hash / partitions;
-        let rank = match &self.layout {
-            Layout::Contiguous { ranks } => (group % *ranks as u64) as usize,
-            Layout::Owners(owners) => usize::from(owners[(group % BUCKETS as u64) as usize]),
+        let (group, partition) = match self.shift {
+            Some(shift) => (hash >> shift, hash & (self.partitions - 1)),
+            None => (hash / self.partitions, hash % self.partitions),
         };
-        (rank, partition)
+        let rank = self.owners[(group % BUCKETS as u64) as usize];
+        (usize::from(rank), partition as usize)
     }
 
     /// Checks that a sample of rows belongs where it lies. `keys` names the columns in the error.
@@ -148,4 +128,21 @@ impl Placement {
         }
         Ok(())
     }
+}
+
+/// Buckets dealt out to so many ranks in turn.
+pub fn deal(ranks: u16) -> Arc<[u16]> {
+    let owner = |bucket: usize| (bucket % usize::from(ranks.max(1))) as u16;
+    (0..BUCKETS).map(owner).collect()
+}
+
+/// An owner table as it travels: two bytes per bucket, little-endian.
+pub fn owners_to_bytes(owners: &[u16]) -> Vec<u8> {
+    owners.iter().flat_map(|rank| rank.to_le_bytes()).collect()
+}
+
+/// An owner table that [`owners_to_bytes`] wrote.
+pub fn owners_from_bytes(bytes: &[u8]) -> Arc<[u16]> {
+    let rank = |two: &[u8]| u16::from_le_bytes([two[0], two[1]]);
+    bytes.chunks_exact(2).map(rank).collect()
 }

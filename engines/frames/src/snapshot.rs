@@ -15,6 +15,8 @@ pub struct TierSnapshot {
     pub peak: u64,
     /// Requests refused since the engine started.
     pub refused: u64,
+    /// Of what is reserved, what frames hold in it.
+    pub frames: u64,
 }
 
 /// One query's reservations of host memory.

@@ -3,10 +3,14 @@
 use crate::collective_exec::CollectiveExec;
 use crate::error::OperatorsError;
 use crate::file_leaf::file_scan;
+use crate::frame_codec::{self, FrameScanProto, PersistProto};
+use crate::frame_scan_exec::FrameScanExec;
 use crate::framed_scan_exec::{FramedScanExec, Framing};
+use crate::persist_exec::PersistExec;
 use crate::rank_zero_exec::RankZeroExec;
 use crate::routing::Routing;
 use bireme_collectives::OperationId;
+use bireme_frames::{Placement, owners_from_bytes, owners_to_bytes};
 use bireme_protocol::QueryId;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
@@ -27,7 +31,7 @@ pub struct CollectiveCodec;
 
 #[derive(Clone, PartialEq, Message)]
 struct NodeProto {
-    #[prost(oneof = "Node", tags = "1, 2, 3")]
+    #[prost(oneof = "Node", tags = "1, 2, 3, 4, 5")]
     node: Option<Node>,
 }
 
@@ -39,6 +43,10 @@ enum Node {
     RankZero(RankZeroProto),
     #[prost(message, tag = "3")]
     FramedScan(FramedScanProto),
+    #[prost(message, tag = "4")]
+    FrameScan(FrameScanProto),
+    #[prost(message, tag = "5")]
+    Persist(PersistProto),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -66,6 +74,9 @@ struct CollectiveProto {
     routing: i32,
     #[prost(message, optional, tag = "6")]
     partitioning: Option<protobuf::Partitioning>,
+    /// The rank of each bucket, where rows go by hash.
+    #[prost(bytes = "vec", tag = "7")]
+    owners: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
@@ -75,9 +86,10 @@ enum RoutingProto {
     Shuffle = 1,
     Broadcast = 2,
     Gather = 3,
+    Spread = 4,
 }
 
-fn failed(action: &'static str, what: &str, reason: impl ToString) -> DataFusionError {
+pub(crate) fn failed(action: &'static str, what: &str, reason: impl ToString) -> DataFusionError {
     OperatorsError::Codec {
         action,
         what: what.to_string(),
@@ -95,6 +107,9 @@ impl PhysicalExtensionCodec for CollectiveCodec {
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let proto = NodeProto::decode(bytes).map_err(|error| failed("decode", "a node", error))?;
+        if let Some(Node::FrameScan(proto)) = &proto.node {
+            return frame_codec::decode_scan(proto);
+        }
         let [input] = inputs else {
             let reason = format!("it has {} inputs, not one", inputs.len());
             return Err(failed("decode", "a node", reason));
@@ -115,7 +130,10 @@ impl PhysicalExtensionCodec for CollectiveCodec {
                 };
                 framing.restore(scan)
             }
-            None => Err(failed("decode", "a node", "it is of no known kind")),
+            Some(Node::Persist(proto)) => frame_codec::decode_persist(&proto, Arc::clone(input)),
+            Some(Node::FrameScan(_)) | None => {
+                Err(failed("decode", "a node", "it is of no known kind"))
+            }
         }
     }
 
@@ -138,6 +156,10 @@ impl PhysicalExtensionCodec for CollectiveCodec {
             })
         } else if let Some(collective) = node.downcast_ref::<CollectiveExec>() {
             Node::Collective(encode_collective(collective, converter)?)
+        } else if let Some(scan) = node.downcast_ref::<FrameScanExec>() {
+            Node::FrameScan(frame_codec::encode_scan(scan)?)
+        } else if let Some(persist) = node.downcast_ref::<PersistExec>() {
+            Node::Persist(frame_codec::encode_persist(persist))
         } else {
             return Err(failed("encode", node.name(), "it is no node of this codec"));
         };
@@ -151,11 +173,18 @@ fn encode_collective(
     node: &CollectiveExec,
     converter: &dyn PhysicalProtoConverterExtension,
 ) -> Result<CollectiveProto> {
+    let mut owners = Vec::new();
     let (routing, partitioning) = match node.routing() {
         Routing::Broadcast => (RoutingProto::Broadcast, None),
         Routing::Gather => (RoutingProto::Gather, None),
-        Routing::Shuffle { keys, partitions } => {
-            let partitioning = Partitioning::Hash(keys.clone(), *partitions);
+        Routing::Spread { partitions } => {
+            let partitioning = Partitioning::RoundRobinBatch(*partitions);
+            let proto = serialize_partitioning(&partitioning, &CollectiveCodec, converter)?;
+            (RoutingProto::Spread, Some(proto))
+        }
+        Routing::Shuffle { keys, placement } => {
+            owners = owners_to_bytes(placement.owners());
+            let partitioning = Partitioning::Hash(keys.clone(), placement.partitions());
             let proto = serialize_partitioning(&partitioning, &CollectiveCodec, converter)?;
             (RoutingProto::Shuffle, Some(proto))
         }
@@ -168,6 +197,7 @@ fn encode_collective(
         engines: node.engines() as u32,
         routing: routing.into(),
         partitioning,
+        owners,
     })
 }
 
@@ -186,12 +216,16 @@ fn decode_collective(
         RoutingProto::Unspecified => return Err(wrong("it has no routing")),
         RoutingProto::Broadcast => Routing::Broadcast,
         RoutingProto::Gather => Routing::Gather,
-        RoutingProto::Shuffle => {
+        RoutingProto::Shuffle | RoutingProto::Spread => {
             let schema = input.schema();
             let partitioning = proto.partitioning.as_ref();
             match parse_protobuf_partitioning(partitioning, decoding, &schema, converter)? {
-                Some(Partitioning::Hash(keys, partitions)) => Routing::Shuffle { keys, partitions },
-                _ => return Err(wrong("its partitioning is not by hash")),
+                Some(Partitioning::Hash(keys, partitions)) => Routing::Shuffle {
+                    keys,
+                    placement: Placement::owned(owners_from_bytes(&proto.owners), partitions)?,
+                },
+                Some(Partitioning::RoundRobinBatch(partitions)) => Routing::Spread { partitions },
+                _ => return Err(wrong("its partitioning is neither by hash nor in turn")),
             }
         }
     };

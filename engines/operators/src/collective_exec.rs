@@ -127,15 +127,12 @@ impl CollectiveExec {
     /// What debug builds check of the rows that arrive in a partition.
     fn check(&self, operation: &Operation, partition: usize) -> Result<Option<Check>> {
         match &self.routing {
-            Routing::Shuffle { keys, partitions } if cfg!(debug_assertions) => {
-                let placement = Placement::contiguous(self.engines, *partitions)?;
-                Ok(Some(Check {
-                    placement,
-                    keys: keys.clone(),
-                    rank: operation.rank(),
-                    partition,
-                }))
-            }
+            Routing::Shuffle { keys, placement } if cfg!(debug_assertions) => Ok(Some(Check {
+                placement: placement.clone(),
+                keys: keys.clone(),
+                rank: operation.rank(),
+                partition,
+            })),
             _ => Ok(None),
         }
     }

@@ -5,15 +5,18 @@
 
 use crate::collective_exec::CollectiveExec;
 use crate::file_leaf;
+use crate::frame_scan_exec::FrameScanExec;
 use crate::head_exec::HeadExec;
+use crate::keep::Keep;
 use crate::placer::{Place, Placed, Placer, Refusal, everywhere, strip_round_robin};
 use crate::query_scope_exec::QueryScopeExec;
 use crate::requirements::{ensure_sorted, with_children};
 use crate::routing::Routing;
-use bireme_frames::bytes_text;
+use bireme_frames::{Placement, bytes_text};
 use bireme_protocol::QueryId;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::config::ConfigOptions;
+use datafusion::datasource::sink::DataSinkExec;
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::analyze::AnalyzeExec;
@@ -31,16 +34,26 @@ pub(crate) const PARTITIONS_MIN: usize = 2;
 pub struct DistributeRule {
     engines: usize,
     query: QueryId,
+    placement: Placement,
     distribute_above_bytes: u64,
+    keep: Option<Keep>,
 }
 
 impl DistributeRule {
-    /// A rule for the plans of one query.
-    pub fn new(engines: usize, query: QueryId, distribute_above_bytes: u64) -> Self {
+    /// A rule for the plans of one query, which may keep what comes out as a frame.
+    pub fn new(
+        engines: usize,
+        query: QueryId,
+        placement: Placement,
+        distribute_above_bytes: u64,
+        keep: Option<Keep>,
+    ) -> Self {
         Self {
             engines,
             query,
+            placement,
             distribute_above_bytes,
+            keep,
         }
     }
 
@@ -50,20 +63,37 @@ impl DistributeRule {
         partitions: usize,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let whole = |reason: String| -> Result<Arc<dyn ExecutionPlan>> {
-            Ok(Arc::new(HeadExec::new(Arc::clone(plan), reason)))
+            let plan = match &self.keep {
+                Some(keep) => {
+                    keep.on_head(Arc::clone(plan), &self.placement, self.engines, &reason)?
+                }
+                None => Arc::clone(plan),
+            };
+            Ok(Arc::new(HeadExec::new(plan, reason)))
         };
+        if let Some(keep) = &self.keep {
+            keep.sources.note(plan)?;
+        }
         if let Some(reason) = self.reason_to_stay(plan)? {
             return whole(reason);
         }
         let nonce = rand::random();
         let partitions = partitions.max(PARTITIONS_MIN);
-        let mut placer = Placer::new(self.engines, partitions, self.query, nonce);
-        let placed = match placer.place(plan) {
+        let placement = self.placement.with_partitions(partitions)?;
+        let mut placer = Placer::new(self.engines, placement, self.query, nonce);
+        let placed = placer.place(plan).and_then(|placed| match &self.keep {
+            Some(keep) => keep.in_parts(placed, &mut placer),
+            None => Ok(placed),
+        });
+        let placed = match placed {
             Ok(placed) => placed,
             Err(Refusal::Unsupported(reason)) => return whole(reason),
             Err(Refusal::Failed(error)) => return Err(error),
         };
-        let staged = self.stage(plan, placed)?;
+        let staged = match &self.keep {
+            Some(_) => Arc::new(NetworkCoalesceExec::try_new(placed.plan, self.engines, 1)?) as _,
+            None => self.stage(plan, placed)?,
+        };
         let root = with_one_partition(plan, staged)?;
         Ok(Arc::new(QueryScopeExec::new(self.query, nonce, root)))
     }
@@ -73,14 +103,22 @@ impl DistributeRule {
         if self.engines < 2 {
             return Ok(Some("there is one engine".to_string()));
         }
-        let (mut files, mut bytes) = (0, 0);
+        let (mut files, mut bytes, mut frames) = (0, 0, 0);
         plan.apply(|node| {
             if let Some(scan) = file_leaf::file_scan(node) {
                 files += 1;
                 bytes += file_leaf::scanned_bytes(scan);
             }
+            // Of rows that every engine has, the head's own are all.
+            if let Some(scan) = node.downcast_ref::<FrameScanExec>() {
+                frames += usize::from(!scan.frame().is_replicated());
+            }
             Ok(TreeNodeRecursion::Continue)
         })?;
+        // A frame is read where it lies, and made where it shall lie.
+        if frames > 0 || self.keep.is_some() {
+            return Ok(None);
+        }
         if files == 0 {
             return Ok(Some("it scans no files".to_string()));
         }
@@ -149,7 +187,11 @@ fn with_one_partition(
     if plan.output_partitioning().partition_count() == 1 {
         return Ok(plan);
     }
-    match original.output_ordering() {
+    // What a plan that keeps its rows gives are facts about partitions, in no order.
+    let ordering = original
+        .output_ordering()
+        .filter(|_| plan.schema() == original.schema());
+    match ordering {
         Some(ordering) => {
             let plan = ensure_sorted(plan, ordering)?;
             Ok(Arc::new(SortPreservingMergeExec::new(
@@ -172,6 +214,11 @@ impl PhysicalOptimizerRule for DistributeRule {
             let input = self.distribute(analyze.input(), partitions)?;
             return with_children(&plan, vec![input]);
         }
+        // Files are written by the head; what goes into them is worked out by all engines.
+        if let Some(sink) = plan.downcast_ref::<DataSinkExec>() {
+            let input = self.distribute(sink.input(), partitions)?;
+            return with_children(&plan, vec![input]);
+        }
         self.distribute(&plan, partitions)
     }
 
@@ -180,6 +227,7 @@ impl PhysicalOptimizerRule for DistributeRule {
     }
 
     fn schema_check(&self) -> bool {
-        true
+        // A plan that keeps its rows gives facts about them instead.
+        self.keep.is_none()
     }
 }

@@ -41,6 +41,33 @@ pub enum OperatorsError {
         /// The query.
         query: String,
     },
+    /// The session of a task knows no frames.
+    #[error("run {node}: this session has no frame store, this is a defect")]
+    NoFrames {
+        /// The node.
+        node: &'static str,
+    },
+    /// What the catalog tells of a frame does not fit together.
+    #[error("read frame {name}: {reason}; make it anew")]
+    Frame {
+        /// The frame.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A frame cannot be laid out as was asked.
+    #[error(
+        "lay out frame {name} by {columns}: {reason}; keep it without a layout first, then make a \
+         frame of that with one"
+    )]
+    Layout {
+        /// The frame.
+        name: String,
+        /// The columns.
+        columns: String,
+        /// Why not.
+        reason: String,
+    },
     /// A message of the codec is not what it should be.
     #[error("{action} {what}: {reason}")]
     Codec {

@@ -4,16 +4,17 @@
 
 use crate::routing::Routing;
 use bireme_collectives::{Operation, fault_of};
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::compute::BatchCoalescer;
+use bireme_frames::{Placement, hash_rows};
+use datafusion::arrow::array::{RecordBatch, UInt32Array};
+use datafusion::arrow::compute::{BatchCoalescer, take_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::{
     Count, ExecutionPlanMetricsSet, MetricBuilder, Time, Timestamp,
 };
-use datafusion::physical_plan::repartition::BatchPartitioner;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 use std::sync::Arc;
@@ -137,8 +138,18 @@ impl Sender {
 }
 
 enum Router {
-    Gather { sender: Sender, partition: usize },
-    Broadcast { sender: Sender },
+    Gather {
+        sender: Sender,
+        partition: usize,
+    },
+    Broadcast {
+        sender: Sender,
+    },
+    Spread {
+        sender: Sender,
+        partitions: usize,
+        next: usize,
+    },
     Shuffle(Box<Shuffle>),
 }
 
@@ -157,14 +168,20 @@ impl Router {
                 Self::Gather { sender, partition }
             }
             Routing::Broadcast => Self::Broadcast { sender },
-            Routing::Shuffle { keys, partitions } => {
-                let total = sender.operation.size() * partitions;
-                let time = sender.metrics.partition_time.clone();
+            Routing::Spread { partitions } => Self::Spread {
+                // Not all inputs begin with the same engine.
+                next: sender.operation.rank() + partition,
+                partitions: *partitions,
+                sender,
+            },
+            Routing::Shuffle { keys, placement } => {
+                let total = sender.operation.size() * placement.partitions();
                 let consumer = format!("CollectiveShuffle[{partition}]");
                 Self::Shuffle(Box::new(Shuffle {
                     sender,
-                    partitions: *partitions,
-                    partitioner: BatchPartitioner::new_hash_partitioner(keys.clone(), total, time)?,
+                    keys: keys.clone(),
+                    placement: placement.clone(),
+                    rows_of: vec![Vec::new(); total],
                     buckets: (0..total).map(|_| None).collect(),
                     schema: input.schema(),
                     batch_size: context.session_config().batch_size(),
@@ -186,13 +203,23 @@ impl Router {
                 }
                 Ok(())
             }
+            Self::Spread {
+                sender,
+                partitions,
+                next,
+            } => {
+                let engines = sender.operation.size();
+                let (to, partition) = (*next % engines, *next / engines % *partitions);
+                *next += 1;
+                sender.send(to, partition, batch).await
+            }
             Self::Shuffle(shuffle) => shuffle.route(batch).await,
         }
     }
 
     async fn flush(&mut self) -> Result<()> {
         match self {
-            Self::Gather { .. } | Self::Broadcast { .. } => Ok(()),
+            Self::Gather { .. } | Self::Broadcast { .. } | Self::Spread { .. } => Ok(()),
             Self::Shuffle(shuffle) => shuffle.flush().await,
         }
     }
@@ -201,8 +228,10 @@ impl Router {
 /// Splits batches by hash and gathers the pieces of each bucket until a batch is worth sending.
 struct Shuffle {
     sender: Sender,
-    partitions: usize,
-    partitioner: BatchPartitioner,
+    keys: Vec<Arc<dyn PhysicalExpr>>,
+    placement: Placement,
+    /// The rows of a batch, by bucket: rank * N + partition. Kept for its memory.
+    rows_of: Vec<Vec<u32>>,
     buckets: Vec<Option<BatchCoalescer>>,
     schema: SchemaRef,
     batch_size: usize,
@@ -223,21 +252,15 @@ impl Shuffle {
     async fn route(&mut self, batch: RecordBatch) -> Result<()> {
         let mut ready = Vec::new();
         let rows = self.bucket_rows(&batch);
-        let Self {
-            partitioner,
-            buckets,
-            schema,
-            ..
-        } = self;
-        partitioner.partition(batch, |bucket, piece| {
-            let coalescer = buckets[bucket]
+        for (bucket, piece) in self.split(&batch)? {
+            let schema = &self.schema;
+            let coalescer = self.buckets[bucket]
                 .get_or_insert_with(|| BatchCoalescer::new(Arc::clone(schema), rows));
             coalescer.push_batch(piece)?;
             while let Some(batch) = coalescer.next_completed_batch() {
                 ready.push((bucket, batch));
             }
-            Ok(())
-        })?;
+        }
         self.send(ready).await?;
         let held = self
             .buckets
@@ -250,6 +273,36 @@ impl Shuffle {
             self.flush().await?;
         }
         Ok(())
+    }
+
+    /// The batch's rows by bucket.
+    fn split(&mut self, batch: &RecordBatch) -> Result<Vec<(usize, RecordBatch)>> {
+        let _timer = self.sender.metrics.partition_time.timer();
+        let columns: Result<Vec<_>> = self
+            .keys
+            .iter()
+            .map(|key| key.evaluate(batch)?.into_array(batch.num_rows()))
+            .collect();
+        let partitions = self.placement.partitions();
+        for (row, hash) in (0..).zip(hash_rows(&columns?, batch.num_rows())?) {
+            let (rank, partition) = self.placement.locate(hash);
+            self.rows_of[rank * partitions + partition].push(row);
+        }
+        let mut pieces = Vec::new();
+        for (bucket, rows) in self.rows_of.iter_mut().enumerate() {
+            if rows.is_empty() {
+                continue;
+            }
+            let indices = UInt32Array::from(std::mem::take(rows));
+            let piece = take_record_batch(batch, &indices)?;
+            pieces.push((bucket, piece));
+            // The memory of the indices serves the next batch.
+            if let Ok(memory) = indices.into_parts().1.into_inner().into_vec::<u32>() {
+                *rows = memory;
+                rows.clear();
+            }
+        }
+        Ok(pieces)
     }
 
     async fn flush(&mut self) -> Result<()> {
@@ -270,7 +323,8 @@ impl Shuffle {
 
     async fn send(&self, ready: Vec<(usize, RecordBatch)>) -> Result<()> {
         for (bucket, batch) in ready {
-            let (to, partition) = (bucket / self.partitions, bucket % self.partitions);
+            let partitions = self.placement.partitions();
+            let (to, partition) = (bucket / partitions, bucket % partitions);
             self.sender.send(to, partition, batch).await?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! files on 3 tasks.
 
 use crate::file_split;
+use crate::frame_scan_exec::FrameScanExec;
 use crate::framed_scan_exec::FramedScanExec;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -68,9 +69,13 @@ pub(crate) fn scale_up(
         let same = ScaleUpLeafNodeEventResponse::new(Arc::clone(leaf));
         return Some(Ok(same));
     }
-    let variants = match file_scan(leaf) {
-        Some(scan) => parts(scan, event.task_count),
-        None => on_task_zero(leaf, event.task_count)?,
+    let variants = match (file_scan(leaf), leaf.downcast_ref::<FrameScanExec>()) {
+        (Some(scan), _) => parts(scan, event.task_count),
+        (None, Some(scan)) => {
+            let own: Arc<dyn ExecutionPlan> = Arc::new(scan.of_own_engine());
+            vec![own; event.task_count]
+        }
+        (None, None) => on_task_zero(leaf, event.task_count)?,
     };
     let scaled = DistributedLeafExec::try_new(Arc::clone(leaf), variants);
     Some(scaled.map(|leaf| ScaleUpLeafNodeEventResponse::new(Arc::new(leaf))))

@@ -41,6 +41,9 @@ impl Placer {
                 let right = self.gathered(join.right(), right)?;
                 self.place_collected(node, left, right)
             }
+            PartitionMode::CollectLeft if self.is_co_partitioned(join, &left, &right) => {
+                self.place_in_parts(join, left, right)
+            }
             PartitionMode::CollectLeft
                 if left_may_be_everywhere(*join.join_type()) || right.place == Place::RankZero =>
             {
@@ -48,14 +51,34 @@ impl Placer {
             }
             PartitionMode::CollectLeft => {
                 // Rows of the left side without a match must be found once, not once per engine.
-                let builder = join
-                    .builder()
-                    .with_partition_mode(PartitionMode::Partitioned);
-                let partitioned: Arc<dyn ExecutionPlan> =
-                    Arc::new(or_failed(builder.recompute_properties().build())?);
-                self.place_partitioned(&partitioned, join.on(), ungathered(left), right)
+                self.place_in_parts(join, left, right)
             }
         }
+    }
+
+    /// A join of a collected left side as one of equally hashed sides.
+    fn place_in_parts(
+        &mut self,
+        join: &HashJoinExec,
+        left: Placed,
+        right: Placed,
+    ) -> Result<Placed> {
+        let builder = join
+            .builder()
+            .with_partition_mode(PartitionMode::Partitioned);
+        let partitioned: Arc<dyn ExecutionPlan> =
+            Arc::new(or_failed(builder.recompute_properties().build())?);
+        self.place_partitioned(&partitioned, join.on(), ungathered(left), right)
+    }
+
+    /// Whether frames hold both sides by the join's keys already: then nothing is collected.
+    fn is_co_partitioned(&self, join: &HashJoinExec, left: &Placed, right: &Placed) -> bool {
+        let left = ungathered(left.clone());
+        let is_ready = |side: &Placed, keys: &[_]| {
+            side.place == Place::Everywhere && is_hashed_on(&side.plan, keys, self.partitions)
+        };
+        is_ready(&left, &side_keys(join.on(), JoinSide::Left))
+            && is_ready(right, &side_keys(join.on(), JoinSide::Right))
     }
 
     pub(crate) fn place_sort_merge_join(

@@ -2,6 +2,7 @@
 //! be known, not hoped.
 
 use crate::file_leaf;
+use crate::frame_scan_exec::FrameScanExec;
 use crate::placer::{Place, Placed, Placer, Result, everywhere, or_failed, unsupported};
 use crate::requirements::{restore_order, with_children};
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -92,6 +93,16 @@ impl Placer {
         };
         if node.is::<EmptyExec>() || node.is::<PlaceholderRowExec>() {
             return Ok(rank_zero());
+        }
+        if let Some(scan) = node.downcast_ref::<FrameScanExec>() {
+            // Of rows that every engine has, one engine's are all.
+            return Ok(match scan.frame().is_replicated() {
+                true => rank_zero(),
+                false => Placed {
+                    plan: Arc::clone(node),
+                    place: Place::Everywhere,
+                },
+            });
         }
         if let Some(source) = node.downcast_ref::<DataSourceExec>() {
             if source.data_source().is::<MemorySourceConfig>() {

@@ -4,10 +4,12 @@
 //! runs the whole query on the head.
 
 use crate::collective_exec::CollectiveExec;
+use crate::frame_scan_exec::FrameScanExec;
 use crate::rank_zero_exec::RankZeroExec;
 use crate::requirements::{ensure_sorted, restore_order, with_children};
 use crate::routing::Routing;
 use bireme_collectives::OperationId;
+use bireme_frames::Placement;
 use bireme_protocol::QueryId;
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::physical_expr::{Distribution, LexOrdering, PhysicalExpr};
@@ -62,16 +64,18 @@ pub(crate) fn unsupported<T>(reason: impl Into<String>) -> Result<T> {
 pub(crate) struct Placer {
     pub(crate) engines: usize,
     pub(crate) partitions: usize,
+    pub(crate) placement: Placement,
     pub(crate) query: QueryId,
     pub(crate) plan: u64,
     next: u32,
 }
 
 impl Placer {
-    pub(crate) fn new(engines: usize, partitions: usize, query: QueryId, plan: u64) -> Self {
+    pub(crate) fn new(engines: usize, placement: Placement, query: QueryId, plan: u64) -> Self {
         Self {
             engines,
-            partitions,
+            partitions: placement.partitions(),
+            placement,
             query,
             plan,
             next: 0,
@@ -109,16 +113,29 @@ impl Placer {
     /// Rows by hash on all engines.
     pub(crate) fn shuffle(&mut self, input: Placed, keys: Vec<Arc<dyn PhysicalExpr>>) -> Placed {
         let input = strip_round_robin(everywhere(input));
-        let partitions = self.partitions;
-        let routing = Routing::Shuffle { keys, partitions };
+        let placement = self.placement.clone();
+        let routing = Routing::Shuffle { keys, placement };
         Placed {
             plan: Arc::new(self.collective(routing, input)),
             place: Place::Everywhere,
         }
     }
 
+    /// Rows that are on engine 0, in equal parts on all engines.
+    pub(crate) fn spread(&mut self, input: Placed) -> Placed {
+        let input = strip_round_robin(everywhere(ungathered(input)));
+        let partitions = self.partitions;
+        Placed {
+            plan: Arc::new(self.collective(Routing::Spread { partitions }, input)),
+            place: Place::Everywhere,
+        }
+    }
+
     /// All rows on every engine, in one partition.
     pub(crate) fn broadcast(&mut self, input: Placed) -> Arc<dyn ExecutionPlan> {
+        if is_replicated(&input.plan) {
+            return input.plan;
+        }
         let input = strip_round_robin(everywhere(ungathered(input)));
         Arc::new(self.collective(Routing::Broadcast, input))
     }
@@ -261,6 +278,16 @@ pub(crate) fn strip_round_robin(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn Executi
         .filter(|_| plan.output_ordering().is_none())
         .map(|repartition| Arc::clone(repartition.input()));
     input.map_or(plan, strip_round_robin)
+}
+
+/// Whether every engine can compute all of these rows by itself: all that is read lies on each.
+fn is_replicated(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let children = plan.children();
+    match plan.downcast_ref::<FrameScanExec>() {
+        Some(scan) => scan.frame().is_replicated(),
+        None if plan.is::<CollectiveExec>() || plan.is::<RankZeroExec>() => false,
+        None => !children.is_empty() && children.into_iter().all(is_replicated),
+    }
 }
 
 /// Whether the refusal is DataFusion's own failure, which planning reports.

@@ -4,12 +4,14 @@
 use crate::codec::CollectiveCodec;
 use crate::distribute_rule::{DistributeRule, PARTITIONS_MIN};
 use crate::file_leaf;
+use crate::keep::Keep;
 use crate::scalar_subquery_rule::ScalarSubqueryRule;
 use crate::session_options;
 use crate::window_join_rule::{self, WindowJoinRule};
 use crate::window_rewrite::WindowRewrite;
 use crate::yield_rule::YieldRule;
 use bireme_collectives::Exchange;
+use bireme_frames::Placement;
 use bireme_protocol::QueryId;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;
@@ -29,6 +31,8 @@ pub struct EngineTopology {
     pub urls: Vec<Url>,
     /// The rank of this engine.
     pub rank: usize,
+    /// The rank of each bucket that hashes of rows fall into.
+    pub owners: Arc<[u16]>,
 }
 
 /// What the head says about one query.
@@ -40,6 +44,19 @@ pub struct QueryOptions {
     pub partitions: usize,
     /// A query that scans fewer bytes than this runs whole on the head.
     pub distribute_above_bytes: u64,
+    /// What comes out is kept as a frame, in place of being sent.
+    pub keep: Option<Keep>,
+}
+
+impl EngineTopology {
+    /// Where shuffles of queries with so many partitions per engine put rows.
+    ///
+    /// # Errors
+    /// The owner table is none.
+    pub fn placement(&self, partitions: usize) -> Result<Placement> {
+        let partitions = partitions.max(PARTITIONS_MIN);
+        Ok(Placement::owned(Arc::clone(&self.owners), partitions)?)
+    }
 }
 
 impl WorkerResolver for EngineTopology {
@@ -75,7 +92,13 @@ pub fn configure_session(
     config.options_mut().optimizer.preserve_file_partitions = 0;
     config.set_extension(exchange);
     let headers = session_options::to_headers(options.query, config)?;
-    let rule = DistributeRule::new(engines, options.query, options.distribute_above_bytes);
+    let rule = DistributeRule::new(
+        engines,
+        options.query,
+        topology.placement(options.partitions)?,
+        options.distribute_above_bytes,
+        options.keep,
+    );
     let rules = with_rule(&mut builder, rule);
     let logical = with_our_rewrites(&mut builder);
     let (urls, head) = (topology.urls.clone(), topology.rank);

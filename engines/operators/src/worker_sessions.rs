@@ -3,6 +3,7 @@
 
 use crate::codec::CollectiveCodec;
 use crate::collective_exec::CollectiveExec;
+use crate::frames::Frames;
 use crate::query_end::QueryEnd;
 use crate::session_options::{apply_settings, query_of, query_runtime};
 use crate::spilling_join_exec::with_spilling_joins;
@@ -29,12 +30,22 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct WorkerSessions {
     exchange: Arc<Exchange>,
+    frames: Option<Arc<Frames>>,
 }
 
 impl WorkerSessions {
     /// Sessions whose collectives go through this exchange.
     pub fn new(exchange: Arc<Exchange>) -> Self {
-        Self { exchange }
+        Self {
+            exchange,
+            frames: None,
+        }
+    }
+
+    /// With the frames this engine can reach.
+    pub fn with_frames(mut self, frames: Arc<Frames>) -> Self {
+        self.frames = Some(frames);
+        self
     }
 
     /// The exchange of this engine.
@@ -65,6 +76,9 @@ impl WorkerSessionBuilder for WorkerSessions {
         };
         apply_settings(&headers, config)?;
         config.set_extension(Arc::clone(&self.exchange));
+        if let Some(frames) = &self.frames {
+            config.set_extension(Arc::clone(frames));
+        }
         let of_tasks = Arc::clone(&runtime);
         let start = move |event: WorkerPlanRewriteEvent<'_>| start(event, &of_tasks, &end);
         Ok(builder

@@ -22,6 +22,7 @@ pub use plan_tree::{PlanNode, PlanTree};
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     clippy::clone_on_ref_ptr,
+    clippy::large_enum_variant,
     clippy::too_many_lines,
     reason = "generated code"
 )]

@@ -1,5 +1,6 @@
 //! The reading side of shared memory: the whole of an arena, mapped read-only once.
 
+use crate::arena::Arena;
 use crate::error::SharedMemoryError;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -12,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Another process's arena, as this one sees it.
+/// An arena as its readers see it, mostly another process's.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<c_void>,
@@ -25,6 +26,20 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
+    /// Maps an arena of this process.
+    ///
+    /// # Errors
+    /// The system cannot map it.
+    pub fn of(arena: &Arena) -> Result<Arc<Self>, SharedMemoryError> {
+        let file = arena.descriptor().try_clone_to_owned();
+        let file = file.map_err(|error| SharedMemoryError::System {
+            action: "share",
+            bytes: 0,
+            source: Errno::try_from(error).unwrap_or(Errno::UnknownErrno),
+        })?;
+        Self::new(&file)
+    }
+
     /// Maps what came as a descriptor.
     ///
     /// # Errors

@@ -21,6 +21,16 @@ const SEVERAL_FILES_FROM_ROWS: u64 = 100_000;
 /// Files of a table that is worth splitting.
 const FILES_MIN: u64 = 4;
 
+/// The tables of wholesale orders.
+const ORDERS_TABLES: [tpch::Table; 4] = [
+    tpch::Table::Lineitem,
+    tpch::Table::Orders,
+    tpch::Table::Customer,
+    tpch::Table::Supplier,
+];
+/// The scale factor of TPC-H that has 23.75 million orders.
+const ORDERS_FULL_SCALE: f64 = 23.75 / 1.5;
+
 const ROWS_MAX: u64 = 1 << 40;
 const SCALE_MIN: f64 = 0.001;
 const SCALE_MAX: f64 = 10_000.0;
@@ -41,6 +51,13 @@ pub enum Dataset {
         /// The scale factor: 1.0 is about a gigabyte as text.
         scale: f64,
     },
+    /// Wholesale orders: four tables of TPC-H in the sizes of a large wholesaler, one directory
+    /// each. At full scale 95 million lines of 23.75 million orders of 2.375 million customers,
+    /// delivered by 0.16 million suppliers.
+    Orders {
+        /// The part of the full size: 1.0 is all.
+        scale: f64,
+    },
 }
 
 impl Dataset {
@@ -49,6 +66,7 @@ impl Dataset {
         match self {
             Self::Ais { .. } => "ais",
             Self::Tpch { .. } => "tpch",
+            Self::Orders { .. } => "orders",
         }
     }
 
@@ -56,12 +74,8 @@ impl Dataset {
     pub fn tables(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Ais { .. } => vec![("ais", "*.parquet".to_owned())],
-            Self::Tpch { .. } => {
-                let names = tpch::Table::ALL.iter().map(|table| table.name());
-                names
-                    .map(|name| (name, format!("{name}/*.parquet")))
-                    .collect()
-            }
+            Self::Tpch { .. } => files_of(&tpch::Table::ALL),
+            Self::Orders { .. } => files_of(&ORDERS_TABLES),
         }
     }
 
@@ -74,7 +88,7 @@ impl Dataset {
                 rows.to_string(),
                 format!("1 to {ROWS_MAX}"),
             ),
-            Self::Tpch { scale } => (
+            Self::Tpch { scale } | Self::Orders { scale } => (
                 (SCALE_MIN..=SCALE_MAX).contains(&scale),
                 "scale",
                 scale.to_string(),
@@ -96,7 +110,7 @@ impl Dataset {
     pub(crate) fn revision(&self) -> u32 {
         match self {
             Self::Ais { .. } => ais::REVISION,
-            Self::Tpch { .. } => tpch::REVISION,
+            Self::Tpch { .. } | Self::Orders { .. } => tpch::REVISION,
         }
     }
 
@@ -104,9 +118,17 @@ impl Dataset {
     pub(crate) fn pieces(&self) -> Vec<Piece> {
         match *self {
             Self::Ais { rows } => ais::pieces(rows),
-            Self::Tpch { scale } => tpch::pieces(scale),
+            Self::Tpch { scale } => tpch::pieces(&tpch::Table::ALL, scale),
+            Self::Orders { scale } => tpch::pieces(&ORDERS_TABLES, scale * ORDERS_FULL_SCALE),
         }
     }
+}
+
+fn files_of(tables: &[tpch::Table]) -> Vec<(&'static str, String)> {
+    let names = tables.iter().map(|table| table.name());
+    names
+        .map(|name| (name, format!("{name}/*.parquet")))
+        .collect()
 }
 
 /// How many files a table of so many rows is written to.

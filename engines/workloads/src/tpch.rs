@@ -79,9 +79,9 @@ impl Table {
     }
 }
 
-/// Lists the files of all tables.
-pub(crate) fn pieces(scale: f64) -> Vec<Piece> {
-    Table::ALL
+/// Lists the files of some tables.
+pub(crate) fn pieces(tables: &[Table], scale: f64) -> Vec<Piece> {
+    tables
         .iter()
         .flat_map(|&table| table_pieces(table, scale))
         .collect()

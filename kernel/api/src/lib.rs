@@ -1,9 +1,9 @@
 //! What Rust cells link against.
 //!
 //! [`Table`] is a list of Arrow record batches that shows itself; [`Show`] is how any value does so
-//! in a notebook; a [`LazyFrame`] is a query that runs on the engines. The crate is packed into `bireme-rust` and compiled for cells, so it depends on four
-//! small arrow crates only and must never make a cell compile DataFusion. The verbs of
-//! `%%px` are to come here.
+//! in a notebook; a [`LazyFrame`] is a query that runs on the engines. The crate is packed into
+//! `bireme-rust` and compiled for cells, so it depends on four small arrow crates only and must never
+//! make a cell compile DataFusion. The verbs of `%%px` are to come here.
 
 #[doc(hidden)]
 #[expect(
@@ -23,6 +23,7 @@ pub mod prelude;
 mod preview;
 #[doc(hidden)]
 pub mod request;
+pub mod scatter;
 pub mod show;
 pub mod table;
 mod text;

@@ -3,12 +3,12 @@
 
 use crate::bundles;
 use crate::kernel_state::KernelState;
-use crate::rust::{RustCode, RustRows};
+use crate::rust::{RustCode, RustRows, scattered};
 use crate::session_queries::SessionQueries;
 use async_trait::async_trait;
 use bireme_jupyter::ExecuteContext;
 use bireme_jupyter::wire::{self, CellError, JsonMap};
-use bireme_magics::host::{Host, LogSource, Restart, RowSink, StreamName};
+use bireme_magics::host::{Host, LogSource, Restart, RowSink, RowsFile, StreamName};
 use bireme_magics::query::QueryService;
 use bireme_magics::{Body, Call, Cell, HelpRequest, MimeBundle, Segment, help, parse};
 use bireme_protocol::{ErrorCode, Fault};
@@ -293,6 +293,13 @@ impl Host for RunningCell {
         let link = Arc::clone(&self.state.rust);
         let context = self.context.clone();
         Ok(Box::new(RustRows::new(link, context, settings, variable)))
+    }
+
+    async fn rows_of_rust(&self, variable: &str) -> Result<RowsFile, Fault> {
+        let directory = self.state.cluster.home().root().join("scatter");
+        let settings = self.state.settings.current();
+        let (link, context) = (&self.state.rust, &self.context);
+        scattered::write(link, context, &settings, variable, &directory).await
     }
 
     async fn evaluate(&self, body: &Body) -> Result<(), Fault> {

@@ -47,6 +47,14 @@ impl QueryService for SessionQueries {
         self.0.drop_name(name, if_exists).await
     }
 
+    async fn publish(&self, name: &str, withdraw: bool) -> Result<(), Fault> {
+        self.0.publish(name, withdraw).await
+    }
+
+    async fn memory(&self) -> Result<Vec<proto::EngineMemory>, Fault> {
+        Ok(self.0.cluster().memory().await?.engines)
+    }
+
     async fn catalog(&self) -> Result<proto::Catalog, Fault> {
         self.0.catalog().await
     }

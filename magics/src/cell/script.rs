@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use bireme_client::{QuerySummary, Rows, RunOptions, Statement, StatementKind};
-use bireme_protocol::proto::{DefineReply, EntryKind, StatementMode};
+use bireme_protocol::proto::{DefineReply, EntryKind, PersistOptions, StatementMode};
 use bireme_protocol::{ErrorCode, Fault, Position};
 
 use crate::binding::{BoundSql, Known, Wanted, bind};
+use crate::columns::column_count;
 use crate::display::plan;
-use crate::display::table::{self, Facts, short_type};
+use crate::display::table::{self, Facts};
 use crate::display::units::{count, counted, format_bytes, milliseconds};
+use crate::frame;
 use crate::host::{Host, StreamName};
 use crate::magic::Body;
 use crate::mime_bundle::MimeBundle;
@@ -138,6 +140,10 @@ impl<'h> Script<'h> {
                 self.explain(&text[*body..], offset + body, options).await?;
                 Ok(Some(String::new()))
             }
+            StatementKind::Keep => {
+                let layout = PersistOptions::default();
+                self.keep(text, *offset, layout, timeout).await.map(Some)
+            }
             StatementKind::Define => self.define(text, *offset).await.map(Some),
             StatementKind::Drop { name, if_exists } => {
                 let service = self.runner.service().await?;
@@ -158,10 +164,60 @@ impl<'h> Script<'h> {
             }
             StatementKind::Unsupported { verb } => {
                 let message = format!("{verb} is not something Bireme runs");
-                let hint = "it runs SELECT, CREATE VIEW, CREATE EXTERNAL TABLE, DROP, SHOW, DESCRIBE, EXPLAIN and SET";
+                let hint = "it runs SELECT, CREATE VIEW, CREATE [EXTERNAL] TABLE, INSERT, DROP, SHOW, DESCRIBE, EXPLAIN and SET";
                 let fault = Fault::new(ErrorCode::SqlPlanError, message).with_hint(hint);
                 Err(self.at_statement(fault, statement))
             }
+        }
+    }
+
+    /// Runs a statement that makes a frame or adds to one; gives the acknowledgement.
+    async fn keep(
+        &mut self,
+        sql: &str,
+        offset: usize,
+        layout: PersistOptions,
+        timeout: Option<Duration>,
+    ) -> Result<String, Fault> {
+        let options = RunOptions {
+            values: self.bound.values_in(sql),
+            ..frame::options(layout, timeout)
+        };
+        let outcome = self.runner.run(sql, &options).await;
+        let outcome = outcome.map_err(|fault| self.place(fault, sql, offset))?;
+        Ok(frame::made(&outcome.summary))
+    }
+
+    /// Keeps the rows of a query as a frame; gives the acknowledgement.
+    pub(crate) async fn persist(
+        &mut self,
+        name: &str,
+        name_at: Position,
+        query: &Statement,
+        layout: PersistOptions,
+        timeout: Option<Duration>,
+    ) -> Result<String, Fault> {
+        let sql = format!("CREATE TABLE {name} AS\n{}", query.text);
+        let options = RunOptions {
+            values: self.bound.values_in(&query.text),
+            ..frame::options(layout, timeout)
+        };
+        let outcome = self.runner.run(&sql, &options).await;
+        let outcome = outcome.map_err(|fault| self.place_below(fault, name_at, query))?;
+        Ok(frame::made(&outcome.summary))
+    }
+
+    /// Moves a fault's place from a statement with a line of ours above the user's to the cell.
+    fn place_below(&self, fault: Fault, name_at: Position, query: &Statement) -> Fault {
+        match fault.position {
+            // The line above the user's own text has nothing of theirs but the name.
+            Some(at) if at.line <= 1 => fault.at(name_at),
+            Some(at) => {
+                let line = at.line - 1;
+                let fault = fault.at(Position { line, ..at });
+                self.place(fault, &query.text, query.offset)
+            }
+            None => fault,
         }
     }
 
@@ -176,16 +232,7 @@ impl<'h> Script<'h> {
         let sql = format!("CREATE OR REPLACE VIEW {name} AS\n{}", query.text);
         let values = self.bound.values_in(&query.text);
         let defined = self.runner.define(&sql, values).await;
-        let reply = defined.map_err(|fault| match fault.position {
-            // The line above the user's own text has nothing of theirs but the name.
-            Some(at) if at.line <= 1 => fault.at(name_at),
-            Some(at) => {
-                let line = at.line - 1;
-                let fault = fault.at(Position { line, ..at });
-                self.place(fault, &query.text, query.offset)
-            }
-            None => fault,
-        })?;
+        let reply = defined.map_err(|fault| self.place_below(fault, name_at, query))?;
         Ok(acknowledgement(reply))
     }
 
@@ -316,6 +363,7 @@ impl<'h> Script<'h> {
             timeout,
             rows,
             is_trivial: query.is_trivial,
+            persist: None,
         };
         let outcome = self.runner.run(&query.text, &options).await;
         let outcome = outcome.map_err(|fault| self.place(fault, &query.text, query.offset))?;
@@ -444,22 +492,9 @@ fn acknowledgement(reply: DefineReply) -> String {
     };
     let kind = match entry.kind() {
         EntryKind::ExternalTable => "external table",
+        EntryKind::Frame => "frame",
         EntryKind::View | EntryKind::Unspecified => "view",
     };
-    let columns = counted(column_count(&entry.schema_json), "column");
-    format!("{verb} {kind} {} ({columns})", entry.name)
-}
-
-fn column_count(schema_json: &str) -> u64 {
-    serde_json::from_str::<arrow_schema::Schema>(schema_json)
-        .map_or(0, |schema| schema.fields().len() as u64)
-}
-
-/// The columns of a catalog entry with their types.
-pub(crate) fn columns(schema_json: &str) -> Vec<(String, String)> {
-    let schema = serde_json::from_str::<arrow_schema::Schema>(schema_json).ok();
-    let fields = schema.iter().flat_map(|schema| schema.fields().iter());
-    fields
-        .map(|field| (field.name().clone(), short_type(field.data_type())))
-        .collect()
+    let count = counted(column_count(&entry.schema_json), "column");
+    format!("{verb} {kind} {} ({count})", entry.name)
 }

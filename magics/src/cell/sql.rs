@@ -5,6 +5,7 @@ use bireme_client::{Statement, StatementKind};
 use bireme_protocol::{ErrorCode, Fault};
 
 use crate::cell::script::{Script, Showing};
+use crate::frame;
 use crate::host::Host;
 use crate::magic::{BodyKind, Call, Example, Flag, Forms, Magic, Positional, Spec, ValueKind};
 use crate::output::Format;
@@ -26,6 +27,8 @@ static SPEC: Spec = Spec {
           `$name` is the value of a parameter, `{{expression}}` that of a parameter or of any Rust \
           expression: a number, a truth value, text, or an `Option` of these, typed and never pasted. \
           `{{!name}}` puts the text of the value into the statement. Files are tables: `FROM 'data/*.parquet'`.\n\n\
+          `--persist` keeps the rows on the engines, as the frame NAME: later cells read them from memory. \
+          `CREATE TABLE f AS SELECT ...` does the same, `INSERT INTO f` adds rows.\n\n\
           In a line, the name comes with an arrow: `%sql fast << SELECT ...`.",
     positionals: &[Positional {
         name: "NAME",
@@ -60,8 +63,12 @@ static SPEC: Spec = Spec {
             "none",
             "Bind all rows to this Rust variable, a `Table` of Arrow batches, and show none.",
         ),
-        Flag::later("persist"),
-        Flag::later("by"),
+        Flag::switch(
+            "persist",
+            "Keep the rows of the last query on the engines as the frame NAME.",
+        ),
+        frame::BY,
+        frame::REPLICATE,
         Flag::later("sink"),
         Flag::later("device"),
     ],
@@ -74,6 +81,10 @@ static SPEC: Spec = Spec {
         Example {
             cell: "%%sql fast\nSELECT * FROM ais WHERE SOG > $speed",
             doc: "define the view fast, and show it",
+        },
+        Example {
+            cell: "%%sql fast --persist --by MMSI\nSELECT * FROM ais WHERE SOG > 20",
+            doc: "keep the rows on the engines, vessels together",
         },
         Example {
             cell: "%%sql --to rows\nSELECT * FROM fast",
@@ -131,6 +142,32 @@ fn check_last(script: &Script<'_>, call: &Call, last: &Statement) -> Result<(), 
         let hint = format!("{} NAME --lazy defines the view NAME", call.title());
         return Err(usage("--lazy needs the NAME it defines".into(), "lazy").with_hint(hint));
     }
+    let persists = call.arguments.has("persist");
+    if persists && name.is_none() {
+        let hint = format!("{} NAME --persist keeps the frame NAME", call.title());
+        return Err(usage("--persist needs the NAME it keeps".into(), "persist").with_hint(hint));
+    }
+    for (other, reason) in [
+        (
+            "lazy",
+            "--lazy runs nothing, so there is nothing to persist",
+        ),
+        (
+            "to",
+            "--persist keeps the rows on the engines, --to brings them here",
+        ),
+        ("limit", "a frame has all rows: write LIMIT into the query"),
+    ] {
+        if persists && call.arguments.has(other) {
+            return Err(usage(reason.into(), other).with_hint("leave one of the two out"));
+        }
+    }
+    for layout in ["by", "replicate"] {
+        if !persists && call.arguments.has(layout) {
+            let message = format!("--{layout} lays out a frame, and none is kept");
+            return Err(usage(message, layout).with_hint("--persist NAME keeps one"));
+        }
+    }
     let variable = call.arguments.text("to");
     let wants = name.map(|name| format!("the view {name}"));
     let wants = wants.or(variable.map(|variable| format!("the variable {variable}")));
@@ -161,6 +198,13 @@ async fn run_last(script: &mut Script<'_>, call: &Call, last: &Statement) -> Res
     let mut remarks = Vec::new();
     if let Some(name) = call.arguments.text("NAME") {
         let name_at = call.arguments.position("NAME").unwrap_or(call.position());
+        if call.arguments.has("persist") {
+            let layout = frame::layout(call)?;
+            let made = script.persist(name, name_at, last, layout, call.timeout());
+            let made = made.await?;
+            script.acknowledge(&made);
+            return Ok(());
+        }
         let acknowledgement = script.define_view(name, name_at, last).await?;
         if call.arguments.has("lazy") {
             script.acknowledge(&acknowledgement);

@@ -21,7 +21,7 @@ pub use is_complete::{Completeness, is_complete};
 use bireme_protocol::proto::{Catalog, EntryKind};
 use serde_json::Value;
 
-use crate::cell::script::columns;
+use crate::columns::columns;
 use place::{Place, find};
 
 /// Most matches an answer has.
@@ -45,6 +45,7 @@ impl Names {
             name: entry.name.clone(),
             kind: match entry.kind() {
                 EntryKind::ExternalTable => "table",
+                EntryKind::Frame => "frame",
                 EntryKind::View | EntryKind::Unspecified => "view",
             },
             columns: columns(&entry.schema_json),

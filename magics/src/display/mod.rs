@@ -4,8 +4,10 @@
 //! light and dark themes and survives the sanitising of notebooks that are not trusted.
 
 pub mod error;
+pub mod frames;
 pub mod grid;
 pub mod listing;
+pub mod memory;
 pub mod plan;
 pub mod progress;
 pub mod table;

@@ -87,8 +87,8 @@ const CELLS: &[(&str, &str, &str)] = &[
     ("%%sql --timeout «soon»\nSELECT 1", "not a duration", ""),
     ("%%sql v «--lazy»=yes\nSELECT 1", "takes no value", ""),
     (
-        "%%sql v «--persist»\nSELECT 1",
-        "--persist is not built yet",
+        "%%sql v «--sink»\nSELECT 1",
+        "--sink is not built yet",
         "%%sql takes",
     ),
     (

@@ -37,7 +37,7 @@ fn proposed(cell: &str, most: usize) -> String {
 /// A cell with its cursor, and what is proposed there.
 const PROPOSED: &[(&str, &str)] = &[
     // Magics.
-    ("%s|", r#""%s" -> %sql %show"#),
+    ("%s|", r#""%s" -> %sql %show %scatter %stats"#),
     ("%%s|", r#""%%s" -> %%sql"#),
     ("let x = 1;\n%en|", r#""%en" -> %engines"#),
     ("let x = a\n%en|", "rust"),

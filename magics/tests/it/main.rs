@@ -4,6 +4,7 @@
 mod carets;
 mod completion;
 mod display;
+mod frames;
 mod parsing;
 mod progress;
 mod registry;

@@ -42,7 +42,7 @@ fn every_example_is_a_cell_of_its_magic() {
 #[test]
 fn flags_of_later_builds_are_no_part_of_help() {
     let page = help::markdown();
-    for flag in ["--persist", "--sink", "--device"] {
+    for flag in ["--sink", "--device"] {
         assert!(!page.contains(flag), "{flag}");
     }
 }
@@ -71,25 +71,33 @@ fn a_page_has_usage_arguments_and_examples() {
     ");
     insta::assert_snapshot!(help::list().plain, @"
     %name? shows the page of one
-    ┌─────────────────────┬─────────────────────────────────────────────────────────────┐
-    │ magic               ┆ what it does                                                │
-    ╞═════════════════════╪═════════════════════════════════════════════════════════════╡
-    │ %%sql, %sql         ┆ Runs SQL on the engines and shows the result.               │
-    │ %show               ┆ Runs a view, or looks at a table or file.                   │
-    │ %%explain, %explain ┆ Shows the distributed plan of a query or view.              │
-    │ %engines            ┆ Lists the engines: state, queries, memory, spill, restarts. │
-    │ %cluster            ┆ Shows the cluster, or the end of a process's log.           │
-    │ %jobs               ┆ Lists the queries that run or wait, of all sessions.        │
-    │ %cancel             ┆ Ends a query on all engines.                                │
-    │ %history            ┆ Lists past queries of this session, newest first.           │
-    │ %trace              ┆ Shows or saves what the engines did when.                   │
-    │ %config             ┆ Shows settings, or sets one for this session.               │
-    │ %param              ┆ Sets a parameter of the notebook, or lists them.            │
-    │ %%time, %time       ┆ Runs code and says how long it took.                        │
-    │ %clear              ┆ Removes what the cell has shown so far.                     │
-    │ %restart            ┆ Forgets the Rust variables; views and tables stay.          │
-    │ %help               ┆ Lists the magics, or shows the page of one.                 │
-    └─────────────────────┴─────────────────────────────────────────────────────────────┘
+    ┌─────────────────────┬────────────────────────────────────────────────────────────────────────────────┐
+    │ magic               ┆ what it does                                                                   │
+    ╞═════════════════════╪════════════════════════════════════════════════════════════════════════════════╡
+    │ %%sql, %sql         ┆ Runs SQL on the engines and shows the result.                                  │
+    │ %show               ┆ Runs a view, or looks at a table or file.                                      │
+    │ %persist            ┆ Runs a view and keeps its rows on the engines.                                 │
+    │ %scatter            ┆ Makes a frame of files, a view, or a Rust variable.                            │
+    │ %gather             ┆ Brings the rows of a frame into a Rust variable.                               │
+    │ %frames             ┆ Lists the frames: rows, bytes, tiers, skew, layout.                            │
+    │ %drop               ┆ Drops a frame, view or table.                                                  │
+    │ %publish            ┆ Lets other notebooks read a frame.                                             │
+    │ %memory             ┆ Shows what each engine holds: tiers, operators, frames.                        │
+    │ %stats              ┆ Shows the counters of each engine: bytes, times and seconds of every movement. │
+    │ %%explain, %explain ┆ Shows the distributed plan of a query or view.                                 │
+    │ %engines            ┆ Lists the engines: state, queries, memory, spill, restarts.                    │
+    │ %cluster            ┆ Shows the cluster, or the end of a process's log.                              │
+    │ %jobs               ┆ Lists the queries that run or wait, of all sessions.                           │
+    │ %cancel             ┆ Ends a query on all engines.                                                   │
+    │ %history            ┆ Lists past queries of this session, newest first.                              │
+    │ %trace              ┆ Shows or saves what the engines did when.                                      │
+    │ %config             ┆ Shows settings, or sets one for this session.                                  │
+    │ %param              ┆ Sets a parameter of the notebook, or lists them.                               │
+    │ %%time, %time       ┆ Runs code and says how long it took.                                           │
+    │ %clear              ┆ Removes what the cell has shown so far.                                        │
+    │ %restart            ┆ Forgets the Rust variables; views and tables stay.                             │
+    │ %help               ┆ Lists the magics, or shows the page of one.                                    │
+    └─────────────────────┴────────────────────────────────────────────────────────────────────────────────┘
     ");
 }
 

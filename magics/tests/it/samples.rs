@@ -130,3 +130,85 @@ pub(crate) fn catalog() -> proto::Catalog {
         ],
     }
 }
+
+/// One engine that holds a frame, on disk in part.
+pub(crate) fn memory() -> Vec<proto::EngineMemory> {
+    let tier = |tier: &str, used, frames| proto::TierMemory {
+        tier: tier.into(),
+        limit: 4 << 30,
+        used,
+        peak: used,
+        refused: 0,
+        frames,
+    };
+    let segment = proto::SegmentMemory {
+        id: "f".repeat(32),
+        rows: 1_000_000,
+        host_bytes: 64 << 20,
+        disk_bytes: 16 << 20,
+        partitions: 4,
+    };
+    let counter = |name: &str, value| proto::Counter {
+        name: name.into(),
+        value,
+    };
+    vec![proto::EngineMemory {
+        rank: 0,
+        tiers: vec![tier("host", 96 << 20, 64 << 20), tier("disk", 16 << 20, 0)],
+        holders: vec![proto::Holder {
+            name: "ExternalSorter[0]".into(),
+            query: "1234abcd".into(),
+            used: 32 << 20,
+            peak: 40 << 20,
+            can_spill: true,
+        }],
+        segments: vec![segment],
+        counters: vec![
+            counter("copy-host-to-disk-bytes", 16 << 20),
+            counter("copy-host-to-disk-times", 64),
+            counter("copy-host-to-disk-nanoseconds", 12_000_000),
+            counter("copy-disk-to-host-bytes", 0),
+        ],
+        resident_bytes: 120 << 20,
+    }]
+}
+
+/// The catalog with a frame by hash of two engines, and one that another session has published and lost.
+pub(crate) fn catalog_with_frames() -> proto::Catalog {
+    let part = |rank, partition, rows| proto::PartitionFacts {
+        rank,
+        partition,
+        rows,
+        bytes: rows * 80,
+    };
+    let frame = |id: &str, session: &str, columns: &[&str]| proto::Frame {
+        layout: Some(proto::FrameLayout {
+            kind: match columns {
+                [] => proto::LayoutKind::RoundRobin.into(),
+                _ => proto::LayoutKind::Hash.into(),
+            },
+            columns: columns.iter().map(|column| (*column).to_string()).collect(),
+            partitions: 2,
+        }),
+        segments: vec![proto::Segment {
+            id: id.repeat(32),
+            partitions: vec![part(0, 0, 600_000), part(1, 0, 400_000)],
+            ..Default::default()
+        }],
+        session: session.into(),
+        ..Default::default()
+    };
+    let mut catalog = catalog();
+    let mut entry = catalog.entries[0].clone();
+    entry.kind = proto::EntryKind::Frame.into();
+    entry.name = "by_vessel".into();
+    entry.frame = Some(frame("f", "notebook", &["MMSI"]));
+    catalog.entries.push(entry.clone());
+    entry.name = "theirs".into();
+    let mut theirs = frame("e", "another", &[]);
+    theirs.published = true;
+    theirs.lost = "engine 1 ended with a part of it".into();
+    entry.frame = Some(theirs);
+    catalog.entries.push(entry);
+    catalog
+}

@@ -255,6 +255,11 @@ impl Host for ScriptedHost {
         }))
     }
 
+    async fn rows_of_rust(&self, variable: &str) -> Result<bireme_magics::host::RowsFile, Fault> {
+        let path = format!("/rows/{variable}.arrow");
+        Ok(bireme_magics::host::RowsFile::new(path, Box::new(())))
+    }
+
     async fn evaluate(&self, body: &Body) -> Result<(), Fault> {
         Box::pin(self.run(&body.padded())).await
     }
@@ -346,6 +351,17 @@ impl QueryService for ScriptedHost {
             )),
             (is_missing, _) => Ok(!is_missing),
         }
+    }
+
+    async fn publish(&self, name: &str, withdraw: bool) -> Result<(), Fault> {
+        refuse_bad_names(name)?;
+        let verb = if withdraw { "WITHDRAW" } else { "PUBLISH" };
+        self.record(Event::Sent(format!("{verb} {name}")));
+        Ok(())
+    }
+
+    async fn memory(&self) -> Result<Vec<proto::EngineMemory>, Fault> {
+        Ok(crate::samples::memory())
     }
 
     async fn catalog(&self) -> Result<proto::Catalog, Fault> {

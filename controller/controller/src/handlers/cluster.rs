@@ -11,6 +11,9 @@ use bireme_protocol::proto::ClusterStatus;
 use bireme_protocol::{ErrorCode, Fault, build_id};
 use std::time::Duration;
 
+/// How long queries on engines that leave may take to end.
+const QUERIES_DRAIN: Duration = Duration::from_secs(30);
+
 impl State {
     pub(super) fn status(&self) -> ClusterStatus {
         let queries = |rank| self.queries.on_engine(rank);
@@ -60,6 +63,7 @@ impl State {
         }
         tracing::info!(engines, before = self.engines.wanted, "cluster is resized");
         self.engines.wanted = engines;
+        self.segments.retry_moves();
         self.missing_since = Some(now);
         for engine in self.engines.iter_mut() {
             let is_surplus = engine.rank >= engines;
@@ -73,7 +77,8 @@ impl State {
         self.announce(now, actions);
         self.waiting.resizes.push(Resize {
             engines,
-            until: now.after(limit),
+            until: now.after(limit.min(QUERIES_DRAIN)),
+            moved_until: now.after(limit),
             reply,
         });
     }
@@ -91,7 +96,11 @@ impl State {
             .iter()
             .map(|engine| (engine.rank, self.queries.on_engine(engine.rank)))
             .collect();
+        let is_moving = self.is_moving();
         let is_idle = |resize: &mut Resize| {
+            if is_moving {
+                return false;
+            }
             let busy = |(rank, queries): &(u32, u32)| *rank >= resize.engines && *queries > 0;
             !surplus.iter().any(busy)
         };
@@ -109,7 +118,11 @@ impl State {
             let fault = self.missing_engines(wait.engines);
             answer(wait.reply, Err(fault));
         }
-        let late = |resize: &mut Resize| resize.until <= now;
+        let is_moving = self.is_moving();
+        let late = |resize: &mut Resize| match is_moving {
+            true => resize.moved_until <= now,
+            false => resize.until <= now,
+        };
         let late: Vec<Resize> = self.waiting.resizes.extract_if(.., late).collect();
         for resize in late {
             tracing::warn!(

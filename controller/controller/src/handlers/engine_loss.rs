@@ -30,6 +30,7 @@ impl State {
             queries: self.queries_of(rank),
         };
         self.release_drained_by(rank);
+        self.segments.forget_engine(rank);
         match known_exit {
             Some((_, how)) => self.settle_loss(&loss, Some(&how), now, actions),
             None if loss.queries.is_empty() => {}

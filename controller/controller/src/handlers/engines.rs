@@ -25,6 +25,7 @@ impl State {
         let hello = register.hello.unwrap_or_default();
         build_id::check(&format!("engine {rank}"), &hello.build_id)?;
         let address: Address = register.address.parse()?;
+        let segments = register.segments;
         if rank >= self.engines.wanted {
             return Err(Fault::new(
                 ErrorCode::InvalidArgument,
@@ -58,6 +59,7 @@ impl State {
         };
         self.engines
             .send(rank, engine_command::Command::Registered(registered));
+        self.segments_held(rank, segments);
         self.announce(now, actions);
         self.know_head_address(rank, now, actions);
         Ok(AttachmentId { rank, serial })

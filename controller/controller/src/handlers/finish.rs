@@ -88,6 +88,10 @@ impl State {
     }
 
     fn tell_end(&mut self, mut query: Query, end: End, now: Moment, actions: &mut Vec<Action>) {
+        if end.state != QueryState::Succeeded {
+            self.nothing_made(&query, end.fault.as_ref());
+        }
+        self.segments.ended(query.id);
         let mut total = query.total(now);
         if let Some(last) = &end.progress {
             total = progress::larger(&total, last);

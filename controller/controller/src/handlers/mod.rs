@@ -6,7 +6,9 @@ mod cluster;
 mod engine_loss;
 mod engines;
 mod finish;
+mod frames;
 mod queries;
+mod rebuild;
 mod sessions;
 mod tick;
 
@@ -57,11 +59,12 @@ impl State {
             }
             Message::GetCatalog(session, reply) => {
                 self.touched = now;
-                answer(reply, self.sessions.get(&session).map(|s| s.catalog()));
+                answer(reply, self.catalog_of(&session));
             }
             Message::Define(definition) => self.define(definition, now, actions),
             Message::Described(definition, entry) => self.described(definition, entry, actions),
             Message::Drop(request, reply) => self.drop_name(&request, reply, now, actions),
+            Message::Publish(request, reply) => self.publish(&request, reply, now, actions),
             Message::Configure(request, reply) => self.configure(request, reply, now, actions),
             Message::Submit(id, request, reply) => self.submit(id, request, reply, now, actions),
             Message::Abandoned(id) => self.abandoned(id, now, actions),
@@ -80,8 +83,10 @@ impl State {
     fn settle(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.note_members(now);
         self.start_definitions(actions);
+        self.start_rebuilds(now, actions);
         self.start_queries(now, actions);
         self.publish_places(now, actions);
+        self.tell_dropped();
         self.answer_waiting();
     }
 }

@@ -9,6 +9,7 @@ use crate::state::admission::Share;
 use crate::state::engine_loss::EXIT_REPORT_WAIT;
 use crate::state::engine_registry::{AttachmentId, Head};
 use crate::state::query_table::{FOLLOWER_WAIT, Found, Phase, Query};
+use crate::state::sessions::Session;
 use crate::store::Write;
 use bireme_protocol::process::now_ms;
 use bireme_protocol::proto::{
@@ -57,7 +58,12 @@ impl State {
         }
     }
 
-    fn admit(&mut self, id: QueryId, request: SubmitRequest, now: Moment) -> Result<Query, Fault> {
+    pub(super) fn admit(
+        &mut self,
+        id: QueryId,
+        request: SubmitRequest,
+        now: Moment,
+    ) -> Result<Query, Fault> {
         let session = self.sessions.get_mut(&request.session)?;
         session.touched_at_ms = now_ms();
         let timeout = match request.timeout_ms {
@@ -138,26 +144,17 @@ impl State {
             Share::Trivial => BTreeSet::from([head.rank]),
             Share::Place => members,
         };
-        let left = query.deadline.map(|deadline| deadline.since(now));
-        let session = self.sessions.get(&query.request.session);
-        let request = &query.request;
-        let start = StartRequest {
-            query_id: id.to_string(),
-            sql: request.sql.clone(),
-            mode: request.mode,
-            catalog: session.as_ref().ok().map(|session| session.catalog()),
-            values: request.values.clone(),
-            limit: request.limit,
-            timeout_ms: left.map_or(0, |left| {
-                u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
-            }),
-            delivery: request.delivery,
-            topology_version: self.engines.topology_version(),
-            settings: session.map_or_else(|_| Vec::new(), |session| session.settings()),
+        let record = query.record(0, now);
+        let mut start = self.start_request(id, now);
+        let Some(query) = self.queries.live.get(&id) else {
+            return;
         };
+        self.with_source(query, &mut start);
         // An engine may run it from now on, also if we end before we hear of it.
-        let mut record = query.record(0, now);
-        record.state = QueryState::Running as i32;
+        let record = QueryRecord {
+            state: QueryState::Running as i32,
+            ..record
+        };
         actions.push(Action::Save(Write::Query {
             record: Box::new(record),
             head: Some(head.rank),
@@ -168,6 +165,38 @@ impl State {
             request: Box::new(start),
             limit: START_DEADLINE,
         });
+    }
+
+    /// What the head is told of a query, from what is known now.
+    fn start_request(&self, id: QueryId, now: Moment) -> StartRequest {
+        let Some(query) = self.queries.live.get(&id) else {
+            return StartRequest::default();
+        };
+        let request = &query.request;
+        let session = self.sessions.get(&request.session);
+        let carried_over = |session: &Session| {
+            let mut made = session.entries.iter().filter(|entry| entry.frame.is_some());
+            made.any(|entry| entry.defined_at_ms < session.opened_at_ms)
+        };
+        let left = query.deadline.map(|deadline| deadline.since(now));
+        StartRequest {
+            query_id: id.to_string(),
+            sql: request.sql.clone(),
+            mode: request.mode,
+            catalog: self.catalog_of(&request.session).ok(),
+            values: request.values.clone(),
+            limit: request.limit,
+            timeout_ms: left.map_or(0, |left| {
+                u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
+            }),
+            delivery: request.delivery,
+            topology_version: self.engines.topology_version(),
+            persist: request.persist.clone(),
+            may_reuse: session.as_ref().is_ok_and(|session| carried_over(session)),
+            settings: session.map_or_else(|_| Vec::new(), |session| session.settings()),
+            rebuild: None,
+            is_unattended: false,
+        }
     }
 
     /// The head has planned the query, or not.
@@ -234,6 +263,10 @@ impl State {
         if state == QueryState::Failed {
             let fault = fault.unwrap_or_else(|| Fault::internal("the head engine did not say why"));
             return self.failed(id, fault, ended.progress, now, actions);
+        }
+        let session = query.request.session.clone();
+        if let Some(made) = ended.made.filter(|_| state == QueryState::Succeeded) {
+            self.frame_made(id, &session, made, actions);
         }
         let end = End {
             state,

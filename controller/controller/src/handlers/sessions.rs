@@ -73,6 +73,7 @@ impl State {
         let session = self.sessions.get_mut(&name)?;
         session.client = request.client;
         session.touched_at_ms = touched_at_ms;
+        session.opened_at_ms = touched_at_ms;
         let info = session.info(is_new);
         let write = Write::Session {
             name,
@@ -125,11 +126,13 @@ impl State {
 
     fn describe(&self, definition: Definition, actions: &mut Vec<Action>) {
         let head = self.engines.choose_head(|rank| self.queries.heading(rank));
-        let session = self.sessions.get(&definition.request.session);
+        let name = &definition.request.session;
+        let session = self.sessions.get(name);
+        let session = session.and_then(|session| Ok((session, self.catalog_of(name)?)));
         match (head, session) {
-            (Some(head), Ok(session)) => actions.push(Action::Describe {
+            (Some(head), Ok((session, catalog))) => actions.push(Action::Describe {
                 engine: head.client,
-                catalog: session.catalog(),
+                catalog,
                 settings: session.settings(),
                 definition,
             }),
@@ -153,19 +156,22 @@ impl State {
                 entry.sql = definition.request.sql;
             }
             entry.defined_at_ms = now_ms();
-            let replaced = session.define(entry.clone())?;
-            Ok((
-                session.name.clone(),
-                session.catalog_version,
-                entry,
-                replaced,
-            ))
+            let known = session
+                .entries
+                .iter()
+                .find(|known| known.name == entry.name);
+            let before = known.cloned();
+            session.define(entry.clone())?;
+            Ok((session.name.clone(), session.catalog_version, entry, before))
         });
         match defined {
-            Ok((session, version, entry, replaced)) => {
+            Ok((session, version, entry, before)) => {
+                if let Some(before) = &before {
+                    self.release_frame(before);
+                }
                 let value = DefineReply {
                     entry: Some(entry.clone()),
-                    replaced,
+                    replaced: before.is_some(),
                     catalog_version: version,
                 };
                 let write = Write::Name {
@@ -193,12 +199,17 @@ impl State {
         };
         match session.resolve(&request.name) {
             Some(name) => {
+                let dropped = session.entries.iter().find(|entry| entry.name == name);
+                let dropped = dropped.cloned();
                 session.drop_name(&name);
                 let write = Write::DropName {
                     session: session.name.clone(),
                     version: session.catalog_version,
                     name,
                 };
+                if let Some(dropped) = dropped {
+                    self.release_frame(&dropped);
+                }
                 let value = DropReply { dropped: true };
                 actions.push(Action::SaveThenAnswer(write, Answer::Drop(reply, value)));
             }

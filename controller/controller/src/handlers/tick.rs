@@ -78,7 +78,8 @@ impl State {
     fn idle_deadline(&self) -> Option<Moment> {
         let is_quiet = self.queries.live.is_empty()
             && self.queries.draining.is_empty()
-            && self.waiting.definitions.is_empty();
+            && self.waiting.definitions.is_empty()
+            && !self.has_frames();
         (is_quiet && !self.idle_timeout.is_zero()).then(|| self.touched.after(self.idle_timeout))
     }
 

@@ -9,9 +9,9 @@ use bireme_protocol::proto::controller_server::Controller;
 use bireme_protocol::proto::{
     CancelQueryRequest, CancelReply, Catalog, ClusterStatus, ConfigureRequest, DefineReply,
     DefineRequest, DropReply, DropRequest, Empty, EngineCommand, EngineReport, EngineSpans,
-    ExitReport, Hello, HelloReply, HistoryRequest, OpenSessionRequest, QueryEvent, QueryList,
-    QueryRef, ResizeRequest, SessionInfo, SessionRef, SpansReply, SpansRequest, SubmitRequest,
-    WaitEnginesRequest,
+    ExitReport, Hello, HelloReply, HistoryRequest, MemoryReply, OpenSessionRequest, PublishRequest,
+    QueryEvent, QueryList, QueryRef, ResizeRequest, SessionInfo, SessionRef, SpansReply,
+    SpansRequest, SubmitRequest, WaitEnginesRequest,
 };
 use bireme_protocol::{ErrorCode, Fault, QueryId, build_id};
 use std::time::Duration;
@@ -201,6 +201,32 @@ impl Controller for ControllerService {
     async fn configure(&self, request: Request<ConfigureRequest>) -> Answered<SessionInfo> {
         let configure = |reply| Message::Configure(request.into_inner(), reply);
         answered(self.ask(ANSWER_DEADLINE, configure).await)
+    }
+
+    async fn publish(&self, request: Request<PublishRequest>) -> Answered<Empty> {
+        let publish = |reply| Message::Publish(request.into_inner(), reply);
+        let published = self.ask(ANSWER_DEADLINE, publish).await;
+        answered(published.map(|()| Empty {}))
+    }
+
+    async fn memory(&self, _: Request<Empty>) -> Answered<MemoryReply> {
+        let engines = self.ask(ANSWER_DEADLINE, Message::Engines).await?;
+        let mut reads = JoinSet::new();
+        for (rank, engine) in engines {
+            reads.spawn(async move { (rank, engine.memory().await) });
+        }
+        let mut engines = Vec::new();
+        while let Some(read) = reads.join_next().await {
+            match read {
+                Ok((_, Ok(memory))) => engines.push(memory),
+                Ok((rank, Err(fault))) => {
+                    tracing::warn!(rank, %fault, "engine tells not what it holds")
+                }
+                Err(error) => tracing::error!(%error, "asking an engine failed"),
+            }
+        }
+        engines.sort_by_key(|engine| engine.rank);
+        answered(Ok(MemoryReply { engines }))
     }
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Answered<QueryEvent> {

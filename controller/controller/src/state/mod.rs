@@ -4,6 +4,7 @@
 pub(crate) mod admission;
 pub(crate) mod engine_loss;
 pub(crate) mod engine_registry;
+pub(crate) mod frames;
 pub(crate) mod liveness;
 pub(crate) mod progress;
 pub(crate) mod query_table;
@@ -16,6 +17,7 @@ use admission::Admission;
 use bireme_protocol::process::now_ms;
 use engine_loss::Losses;
 use engine_registry::EngineRegistry;
+use frames::Segments;
 use liveness::Liveness;
 use query_table::QueryTable;
 use sessions::{Session, Sessions};
@@ -34,6 +36,7 @@ pub(crate) struct State {
     pub(crate) liveness: Liveness,
     pub(crate) losses: Losses,
     pub(crate) sessions: Sessions,
+    pub(crate) segments: Segments,
     pub(crate) queries: QueryTable,
     pub(crate) admission: Admission,
     pub(crate) waiting: Waiting,
@@ -60,6 +63,7 @@ impl State {
             liveness: Liveness::new(options.heartbeat_interval, options.lost_after),
             losses: Losses::default(),
             sessions: Sessions::new(sessions),
+            segments: Segments::default(),
             queries: QueryTable::default(),
             no_member_since: Some(now),
             missing_since: Some(now),

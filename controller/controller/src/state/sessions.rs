@@ -16,6 +16,8 @@ pub(crate) struct Session {
     pub(crate) name: String,
     pub(crate) client: String,
     pub(crate) touched_at_ms: i64,
+    /// When its latest client opened it: names made before are carried over.
+    pub(crate) opened_at_ms: i64,
     /// Grows with every change of its names.
     pub(crate) catalog_version: u64,
     /// In the order they were first defined.
@@ -121,6 +123,10 @@ impl Sessions {
         self.by_name.get_mut(name).ok_or_else(|| unknown(name))
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.by_name.values()
+    }
+
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
     }
@@ -144,6 +150,7 @@ impl Sessions {
             name: name.to_string(),
             client: String::new(),
             touched_at_ms,
+            opened_at_ms: touched_at_ms,
             catalog_version: 0,
             entries: Vec::new(),
             settings: BTreeMap::new(),

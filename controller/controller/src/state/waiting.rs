@@ -21,6 +21,8 @@ pub(crate) struct EngineWait {
 pub(crate) struct Resize {
     pub(crate) engines: u32,
     pub(crate) until: Moment,
+    /// The same for frames that are on their way to other engines.
+    pub(crate) moved_until: Moment,
     pub(crate) reply: Reply<()>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::history::{from_signed, to_signed};
 use crate::state::sessions::Session;
+use bireme_protocol::process::now_ms;
 use bireme_protocol::proto::CatalogEntry;
 use prost::Message;
 use rusqlite::{Connection, params};
@@ -117,6 +118,7 @@ pub(super) fn load_sessions(connection: &Connection) -> rusqlite::Result<Vec<Ses
             name: row.get(0)?,
             client: row.get(1)?,
             touched_at_ms: row.get(2)?,
+            opened_at_ms: now_ms(),
             catalog_version: from_signed(row.get(3)?),
             entries: Vec::new(),
             settings: BTreeMap::new(),

@@ -5,10 +5,10 @@ use bireme_protocol::proto::controller_client::ControllerClient;
 use bireme_protocol::proto::engine_report::Report;
 use bireme_protocol::proto::engine_server::{Engine, EngineServer};
 use bireme_protocol::proto::{
-    CatalogEntry, DescribeReply, DescribeRequest, Empty, EngineCancelRequest, EngineReport,
-    EntryKind, Heartbeat, Hello, HelloReply, QueryEnded, QueryProgress, QueryState, ReadSpansReply,
-    ReadSpansRequest, Register, RunningQuery, Span, StartReply, StartRequest, Topology,
-    engine_command::Command,
+    CatalogEntry, DescribeReply, DescribeRequest, Empty, EngineCancelRequest, EngineMemory,
+    EngineReport, EntryKind, Heartbeat, Hello, HelloReply, QueryEnded, QueryProgress, QueryState,
+    ReadSpansReply, ReadSpansRequest, Register, RunningQuery, Span, StartReply, StartRequest,
+    Topology, engine_command::Command,
 };
 use bireme_protocol::{Address, Fault, build_id};
 use bireme_settings::Home;
@@ -23,6 +23,7 @@ const HEARTBEAT: Duration = Duration::from_millis(20);
 const CALLS_MAX: usize = 256;
 
 /// What the controller asked of the engine.
+#[expect(clippy::large_enum_variant, reason = "a test has few of them")]
 #[derive(Debug)]
 pub(crate) enum Call {
     Start(StartRequest),
@@ -98,6 +99,7 @@ impl FakeEngine {
                 rank,
                 address: address.to_string(),
                 slot: "cpu".to_string(),
+                segments: Vec::new(),
             },
             shared: Arc::clone(&shared),
             topology: topology_tx,
@@ -169,6 +171,7 @@ impl FakeEngine {
                 ..QueryProgress::default()
             }),
             fault_json: fault.map(|fault| fault.to_json()).unwrap_or_default(),
+            made: None,
         };
         self.ended.send(ended).await.unwrap();
     }
@@ -289,6 +292,10 @@ impl Engine for Service {
             ..CatalogEntry::default()
         };
         Ok(Response::new(DescribeReply { entry: Some(entry) }))
+    }
+
+    async fn read_memory(&self, _: Request<Empty>) -> Result<Response<EngineMemory>, Status> {
+        Ok(Response::new(EngineMemory::default()))
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {

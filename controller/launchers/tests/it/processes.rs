@@ -243,6 +243,7 @@ async fn attach(home: &Home, rank: u32) {
         rank,
         address: Address::unix(home.engine_socket(rank)).to_string(),
         slot: "cpu".to_string(),
+        segments: Vec::new(),
     });
     let send = async |report| {
         reports

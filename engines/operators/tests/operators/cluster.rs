@@ -168,11 +168,13 @@ impl TestCluster {
         let topology = EngineTopology {
             urls: self.urls.clone(),
             rank: head,
+            owners: bireme_frames::deal(self.engines.len() as u16),
         };
         let options = QueryOptions {
             query,
             partitions: PARTITIONS,
             distribute_above_bytes,
+            keep: None,
         };
         let exchange = Arc::clone(&engine.exchange);
         let builder = configure_session(builder, topology, exchange, options).unwrap();

@@ -47,7 +47,7 @@ fn collective(engines: usize) -> CollectiveExec {
     let input = input();
     let routing = Routing::Shuffle {
         keys: keys(&input),
-        partitions: PARTITIONS,
+        placement: bireme_frames::Placement::dealt(1, PARTITIONS).unwrap(),
     };
     CollectiveExec::new(id, routing, engines, input)
 }

@@ -109,7 +109,8 @@ async fn a_query_that_ends_stops_while_it_spills() {
                 .try_collect::<Vec<_>>()
                 .await
         };
-        let work = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(work));
+        let work =
+            tokio_util::task::AbortOnDropHandle::new(tokio::runtime::Handle::current().spawn(work));
         let begun = Instant::now();
         while machine.spill.counters().bytes_written < 1 << 20 {
             assert!(begun.elapsed() < Duration::from_secs(30));

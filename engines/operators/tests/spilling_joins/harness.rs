@@ -75,10 +75,10 @@ fn mix(seed: u64, row: usize) -> u64 {
 impl Shape {
     fn key(&self, row: usize) -> Option<i64> {
         let random = mix(self.seed, row);
-        if self.null_in > 0 && random % self.null_in as u64 == 0 {
+        if self.null_in > 0 && random.is_multiple_of(self.null_in as u64) {
             return None;
         }
-        if self.same_key_in > 0 && (random >> 20) % self.same_key_in as u64 == 0 {
+        if self.same_key_in > 0 && (random >> 20).is_multiple_of(self.same_key_in as u64) {
             return Some(7);
         }
         Some(((random >> 32) % self.keys as u64) as i64)
@@ -89,7 +89,7 @@ impl Shape {
         let id = Int64Array::from_iter_values(rows.clone().map(|row| row as i64));
         let text = rows.clone().map(|row| {
             let random = mix(self.seed + 1, row);
-            (random % 9 != 0).then(|| format!("{random:0width$}", width = 20 + row % 120))
+            (!random.is_multiple_of(9)).then(|| format!("{random:0width$}", width = 20 + row % 120))
         });
         let view: StringViewArray = text.collect();
         let plain: StringArray = rows

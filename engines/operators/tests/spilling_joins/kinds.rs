@@ -173,10 +173,18 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
+/// Cases of the property: few by default, since each runs a join three times.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "proptest's own variable, with another default"
+)]
+fn cases() -> u32 {
+    let cases = std::env::var("PROPTEST_CASES").ok();
+    cases.and_then(|cases| cases.parse().ok()).unwrap_or(24)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(
-        std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(24)
-    ))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn spilling_changes_no_answer(case in case(), part in prop_oneof![Just(1_usize), Just(4), Just(20)]) {

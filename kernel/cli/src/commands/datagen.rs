@@ -16,6 +16,8 @@ pub(crate) enum DatagenCommand {
     Ais(AisArguments),
     /// The eight tables of TPC-H.
     Tpch(TpchArguments),
+    /// Wholesale orders: lines, orders, customers and suppliers, for joins larger than memory.
+    Orders(OrdersArguments),
 }
 
 #[derive(Debug, Args)]
@@ -32,6 +34,16 @@ pub(crate) struct AisArguments {
 pub(crate) struct TpchArguments {
     /// The scale factor; 1 is about a gigabyte as text.
     #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// The directory to fill, with one directory per table.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrdersArguments {
+    /// The part of the full size, which is 95 million lines of 23.75 million orders.
+    #[arg(long, default_value_t = 0.2)]
     scale: f64,
     /// The directory to fill, with one directory per table.
     #[arg(long, value_name = "DIR")]
@@ -63,6 +75,12 @@ impl DatagenCommand {
             ),
             Self::Tpch(arguments) => (
                 Dataset::Tpch {
+                    scale: arguments.scale,
+                },
+                arguments.out,
+            ),
+            Self::Orders(arguments) => (
+                Dataset::Orders {
                     scale: arguments.scale,
                 },
                 arguments.out,

@@ -10,6 +10,7 @@ mod link;
 mod routes;
 mod row_file;
 mod rows;
+pub(crate) mod scattered;
 mod starting;
 mod value;
 mod version;

@@ -13,6 +13,8 @@ pub(super) struct Line {
     unit: &'static str,
     /// The most it may be; none where the design sets no bar.
     bar: Option<f64>,
+    /// The bar is the least it may be.
+    is_floor: bool,
 }
 
 impl Line {
@@ -28,6 +30,15 @@ impl Line {
             value: value.unwrap_or(f64::NAN),
             unit,
             bar,
+            is_floor: false,
+        }
+    }
+
+    /// A ratio that has to reach `bar`.
+    pub(super) fn at_least(name: impl Into<String>, value: Option<f64>, bar: f64) -> Self {
+        Self {
+            is_floor: true,
+            ..Self::new(name, value, "x", Some(bar))
         }
     }
 
@@ -47,8 +58,13 @@ impl Line {
 
     fn text(&self) -> String {
         let against = self.bar.map(|bar| {
-            let verdict = if self.value <= bar { "ok" } else { "above" };
-            format!("  bar {bar:>6.0} {:<3}  {verdict}", self.unit)
+            let (is_met, missed) = match self.is_floor {
+                true => (self.value >= bar, "below"),
+                false => (self.value <= bar, "above"),
+            };
+            let verdict = if is_met { "ok" } else { missed };
+            let digits = if self.unit == "x" { 2 } else { 0 };
+            format!("  bar {bar:>6.digits$} {:<3}  {verdict}", self.unit)
         });
         let (name, value, unit) = (&self.name, self.value, self.unit);
         let against = against.unwrap_or_default();

@@ -2,6 +2,7 @@
 
 mod bench_kernel;
 mod cells;
+mod frames;
 mod latency;
 mod lines;
 mod measures;
@@ -20,6 +21,8 @@ use std::process::ExitCode;
 pub(crate) enum BenchCommand {
     /// How long Rust cells and completions take, beside evcxr_jupyter if it is there.
     Cells(cells::CellsArguments),
+    /// How fast resident frames are made and read, beside Parquet, DataFusion and the memory itself.
+    Frames(frames::FramesArguments),
     /// How long a kernel, a cluster and `%%sql SELECT 1` take, and how much memory is resident.
     Latency(LatencyArguments),
     /// How fast two engines of this host exchange rows.
@@ -73,6 +76,7 @@ impl BenchCommand {
     pub(crate) fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         match self {
             Self::Cells(arguments) => cells::run(&arguments),
+            Self::Frames(arguments) => frames::run(&arguments, context),
             Self::Latency(arguments) => latency::run(&arguments),
             Self::Shuffle(arguments) => shuffle::run(&arguments),
             Self::Tpch(arguments) => tpch::run(&arguments, context),

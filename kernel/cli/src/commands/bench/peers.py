@@ -35,6 +35,17 @@ def open_datafusion(data):
     return datafusion.__version__, lambda sql: context.sql(sql).to_arrow_table().num_rows
 
 
+def open_datafusion_memory(data):
+    import datafusion
+    import pyarrow.parquet
+
+    # The table that the queries read which are compared.
+    context = datafusion.SessionContext()
+    table = pyarrow.parquet.read_table(f"{data}/lineitem/")
+    context.register_record_batches("lineitem", [table.to_batches()])
+    return datafusion.__version__, lambda sql: context.sql(sql).to_arrow_table().num_rows
+
+
 def open_evcxr_jupyter(program):
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import KernelManager

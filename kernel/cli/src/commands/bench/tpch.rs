@@ -52,6 +52,11 @@ impl Column {
     }
 }
 
+/// The tables of TPC-H.
+pub(super) const TPCH_TABLES: [&str; 8] = [
+    "customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier",
+];
+
 pub(super) fn run(arguments: &TpchArguments, context: &Context) -> Result<ExitCode, CliError> {
     let home = context.home()?;
     let settings = context.settings(&home, arguments.engines.as_deref())?;
@@ -120,7 +125,7 @@ fn start_peers(python: &str, data: &Path) -> Result<Vec<Peer>, CliError> {
     Ok(peers)
 }
 
-async fn define_tables(session: &Session, data: &Path) -> Result<(), CliError> {
+pub(super) async fn define_tables(session: &Session, data: &Path) -> Result<(), CliError> {
     for (name, glob) in (Dataset::Tpch { scale: 1.0 }).tables() {
         let directory: PathBuf = data.join(glob.trim_end_matches("*.parquet"));
         let sql = format!(
@@ -133,7 +138,7 @@ async fn define_tables(session: &Session, data: &Path) -> Result<(), CliError> {
 }
 
 /// Runs a query on the cluster and takes all of its rows.
-async fn run_query(session: &Session, sql: &str) -> Ran {
+pub(super) async fn run_query(session: &Session, sql: &str) -> Ran {
     let started_at = Instant::now();
     let mut rows = 0;
     let run = async {

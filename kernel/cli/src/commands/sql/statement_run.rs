@@ -8,6 +8,7 @@ use crate::terminal;
 use bireme_client::{QueryUpdate, Rows, RunOptions, Session, Statement, StatementKind};
 use bireme_magics::display::table::{self, Extent, Facts};
 use bireme_magics::display::{plan, progress};
+use bireme_magics::frame;
 use bireme_protocol::proto::StatementMode;
 use bireme_protocol::{ErrorCode, Fault};
 use bireme_settings::Settings;
@@ -33,6 +34,7 @@ impl StatementRun<'_> {
         match &statement.kind {
             StatementKind::Query => self.query(statement, index).await,
             StatementKind::Copy => self.copy(statement).await,
+            StatementKind::Keep => self.keep(statement).await,
             StatementKind::Explain { is_analyze, body } => {
                 self.explain(statement, *is_analyze, *body).await
             }
@@ -64,7 +66,7 @@ impl StatementRun<'_> {
             }
             StatementKind::Unsupported { verb } => {
                 let message = format!("run {verb}: Bireme does not run such statements");
-                let hint = "it runs queries, CREATE VIEW, CREATE EXTERNAL TABLE, DROP, SET, COPY and EXPLAIN";
+                let hint = "it runs queries, CREATE VIEW, CREATE EXTERNAL TABLE, CREATE TABLE, INSERT INTO, DROP, SET, COPY and EXPLAIN";
                 Err(Fault::new(ErrorCode::SqlPlanError, message)
                     .with_hint(hint)
                     .into())
@@ -134,6 +136,19 @@ impl StatementRun<'_> {
             if let QueryUpdate::Done(summary) = update? {
                 line.clear();
                 terminal::note(&progress::summary_line(summary.rows, &summary.progress));
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep(&self, statement: &Statement) -> Result<(), CliError> {
+        let options = self.options(StatementMode::Run, statement, Rows::All);
+        let (mut line, mut query) =
+            ProgressLine::submit(self.session, &statement.text, &options).await?;
+        while let Some(update) = line.next(&mut query).await {
+            if let QueryUpdate::Done(summary) = update? {
+                line.clear();
+                terminal::note(&frame::made(&summary));
             }
         }
         Ok(())

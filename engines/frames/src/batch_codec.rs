@@ -1,14 +1,15 @@
 //! A record batch as bytes: an Arrow IPC stream of exactly one batch, with its dictionaries, so
-//! that each message stands alone. Decoding is zero-copy. Sockets and spill files share it.
+//! that each message stands alone. Decoding is zero-copy. Sockets, spill files and the partitions of
+//! frames share it.
 
-use crate::error::CollectivesError;
+use crate::compact_views::compact_views;
+use crate::error::FramesError;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamEncoder;
-use bireme_frames::compact_views;
 use std::sync::Arc;
 
 /// The end of an Arrow IPC stream. The decoder gives a batch without columns, whose body has no
@@ -16,12 +17,12 @@ use std::sync::Arc;
 const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// The batch as pieces to be written one after the other. The pieces share the batch's memory.
-pub(crate) fn encode(batch: &RecordBatch) -> Result<Vec<Buffer>, CollectivesError> {
-    let failed = |source: ArrowError| CollectivesError::Codec {
+pub fn encode_batch(batch: &RecordBatch) -> Result<Vec<Buffer>, FramesError> {
+    let failed = |source: ArrowError| FramesError::Codec {
         action: "encode",
         rows: batch.num_rows(),
         columns: batch.num_columns(),
-        source: Arc::new(source),
+        source: Box::new(source),
     };
     let batch = compact_views(batch).map_err(failed)?;
     let mut encoder = StreamEncoder::try_new(&batch.schema()).map_err(failed)?;
@@ -30,13 +31,13 @@ pub(crate) fn encode(batch: &RecordBatch) -> Result<Vec<Buffer>, CollectivesErro
     Ok(pieces)
 }
 
-/// The batch in the bytes [`encode`] made, with the schema of its operation.
-pub(crate) fn decode(bytes: Buffer, schema: &SchemaRef) -> Result<RecordBatch, CollectivesError> {
-    let failed = |source: ArrowError| CollectivesError::Codec {
+/// The batch in the bytes [`encode_batch`] made, with the schema of its operation.
+pub fn decode_batch(bytes: Buffer, schema: &SchemaRef) -> Result<RecordBatch, FramesError> {
+    let failed = |source: ArrowError| FramesError::Codec {
         action: "decode",
         rows: 0,
         columns: schema.fields().len(),
-        source: Arc::new(source),
+        source: Box::new(source),
     };
     let mut bytes = bytes;
     let batch = StreamDecoder::new()
@@ -54,7 +55,7 @@ pub(crate) fn decode(bytes: Buffer, schema: &SchemaRef) -> Result<RecordBatch, C
 
 /// Bytes the rows take by themselves. Views and slices share buffers with batches that go
 /// elsewhere, so the size of the memory behind them would count those again and again.
-pub(crate) fn row_bytes(batch: &RecordBatch) -> usize {
+pub fn row_bytes(batch: &RecordBatch) -> usize {
     let sizes = batch.columns().iter().map(|column| {
         let data = column.to_data();
         data.get_slice_memory_size()
@@ -90,7 +91,7 @@ mod tests {
     }
 
     fn round_trip(batch: &RecordBatch) -> RecordBatch {
-        decode(joined(&encode(batch).unwrap()), &batch.schema()).unwrap()
+        decode_batch(joined(&encode_batch(batch).unwrap()), &batch.schema()).unwrap()
     }
 
     #[test]
@@ -153,17 +154,17 @@ mod tests {
             .unwrap()
             .slice(17, 3);
         assert!(row_bytes(&batch) < 1000);
-        assert!(joined(&encode(&batch).unwrap()).len() < 4000);
+        assert!(joined(&encode_batch(&batch).unwrap()).len() < 4000);
         assert_eq!(round_trip(&batch), batch);
     }
 
     #[test]
     fn garbage_is_an_error() {
         let schema = Arc::new(Schema::new(vec![Field::new("i", DataType::Int32, false)]));
-        assert!(decode(Buffer::from_vec(vec![7_u8; 100]), &schema).is_err());
-        assert!(decode(Buffer::from_vec(Vec::<u8>::new()), &schema).is_err());
+        assert!(decode_batch(Buffer::from_vec(vec![7_u8; 100]), &schema).is_err());
+        assert!(decode_batch(Buffer::from_vec(Vec::<u8>::new()), &schema).is_err());
         let other: ArrayRef = Arc::new(Int32Array::from(vec![1]));
         let batch = RecordBatch::try_from_iter([("a", Arc::clone(&other)), ("b", other)]).unwrap();
-        assert!(decode(joined(&encode(&batch).unwrap()), &schema).is_err());
+        assert!(decode_batch(joined(&encode_batch(&batch).unwrap()), &schema).is_err());
     }
 }

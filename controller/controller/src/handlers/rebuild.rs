@@ -1,0 +1,301 @@
+//! Segments of frames are made again: those that an engine took along when it ended, from what made
+//! them, and those that lie on other engines than they should after the cluster was scaled, from
+//! themselves. The frame stays as it is until the new segment is there.
+
+use crate::action::Action;
+use crate::clock::Moment;
+use crate::state::State;
+use crate::state::frames::{Rebuild, Source};
+use crate::state::query_table::Query;
+use crate::store::Write;
+use bireme_protocol::proto::{
+    Catalog, CatalogEntry, Frame, LayoutKind, PersistOptions, Segment, Setting, StartRequest,
+    SubmitRequest,
+};
+use bireme_protocol::{ErrorCode, Fault, QueryId};
+
+/// Buckets of an owner table, and bytes of each entry.
+const BUCKETS: usize = 256;
+const OWNER_BYTES: usize = 2;
+
+impl State {
+    /// Makes segments again that are lost or not where they should be, once all engines are there.
+    pub(super) fn start_rebuilds(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if !self.engines.are_all_up() {
+            return;
+        }
+        for (rebuild, segment, layout) in self.unsettled() {
+            let begun = match rebuild.source {
+                Source::Lineage => self.make_again(&rebuild, &segment, layout, now, actions),
+                Source::Itself => self.move_rows(&rebuild, layout, now, actions),
+            };
+            if let Err(fault) = begun {
+                self.not_rebuilt(&rebuild, Some(&fault));
+            }
+        }
+    }
+
+    /// Whether rows lie on engines that are about to leave, and are on their way.
+    pub(super) fn is_moving(&self) -> bool {
+        self.segments.is_moving()
+    }
+
+    fn unsettled(&self) -> Vec<(Rebuild, Segment, PersistOptions)> {
+        let mut unsettled = Vec::new();
+        for session in self.sessions.iter() {
+            for entry in &session.entries {
+                let Some(frame) = &entry.frame else {
+                    continue;
+                };
+                for segment in &frame.segments {
+                    let is_lost = !self.segments.missing(segment).is_empty();
+                    let source = match is_lost {
+                        true => Source::Lineage,
+                        false if self.is_displaced(frame, segment) => Source::Itself,
+                        false => continue,
+                    };
+                    if self.segments.is_settled(&segment.id, source) {
+                        continue;
+                    }
+                    let rebuild = Rebuild {
+                        session: session.name.clone(),
+                        name: entry.name.clone(),
+                        segment: segment.id.clone(),
+                        source,
+                    };
+                    unsettled.push((rebuild, segment.clone(), options(frame)));
+                }
+            }
+        }
+        unsettled
+    }
+
+    /// Whether a segment lies on engines that are to leave, or not as its layout puts it on those
+    /// there are.
+    fn is_displaced(&self, frame: &Frame, segment: &Segment) -> bool {
+        let wanted = self.engines.wanted;
+        let holders: Vec<u32> = segment.partitions.iter().map(|part| part.rank).collect();
+        let kind = frame
+            .layout
+            .as_ref()
+            .map_or(LayoutKind::Unspecified, |layout| layout.kind());
+        let is_leaving = holders.iter().any(|rank| *rank >= wanted);
+        is_leaving
+            || match kind {
+                LayoutKind::Hash => segment.owners != dealt(wanted),
+                LayoutKind::Replicated => !(0..wanted).all(|rank| holders.contains(&rank)),
+                LayoutKind::RoundRobin | LayoutKind::Unspecified => false,
+            }
+    }
+
+    fn make_again(
+        &mut self,
+        rebuild: &Rebuild,
+        segment: &Segment,
+        layout: PersistOptions,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        let gone = |reason: &str| Fault::new(ErrorCode::NotFound, reason);
+        let lineage = segment.lineage.as_ref();
+        let lineage = lineage.ok_or_else(|| gone("what made it is not known"))?;
+        if !lineage.obstacle.is_empty() {
+            return Err(gone(&lineage.obstacle));
+        }
+        // What is missing of a frame it was made from is made first.
+        for read in lineage.names.iter().filter(|entry| entry.frame.is_some()) {
+            let current = self.current(&rebuild.session, read)?;
+            let frame = current.frame.as_ref();
+            if frame.is_some_and(|frame| !self.segments.loss(frame).is_empty()) {
+                return Ok(());
+            }
+        }
+        let request = SubmitRequest {
+            session: rebuild.session.clone(),
+            sql: lineage.sql.clone(),
+            values: lineage.values.clone(),
+            persist: Some(layout),
+            ..SubmitRequest::default()
+        };
+        self.begin_rebuild(rebuild, request, now, actions)
+    }
+
+    fn move_rows(
+        &mut self,
+        rebuild: &Rebuild,
+        layout: PersistOptions,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        let name = rebuild.name.replace('"', "\"\"");
+        let request = SubmitRequest {
+            session: rebuild.session.clone(),
+            sql: format!("CREATE TABLE \"{name}\" AS SELECT * FROM \"{name}\""),
+            persist: Some(layout),
+            ..SubmitRequest::default()
+        };
+        self.begin_rebuild(rebuild, request, now, actions)
+    }
+
+    fn begin_rebuild(
+        &mut self,
+        rebuild: &Rebuild,
+        mut request: SubmitRequest,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        let id = QueryId::random();
+        request.query_id = id.to_string();
+        let query = self.admit(id, request, now)?;
+        tracing::info!(frame = %rebuild.name, query_id = %id, source = ?rebuild.source, "a frame is made again");
+        actions.push(Action::Save(Write::Query {
+            record: Box::new(query.record(0, now)),
+            head: None,
+        }));
+        self.queries.live.insert(id, query);
+        self.segments.begin_rebuild(id, rebuild.clone());
+        Ok(())
+    }
+
+    /// Makes a query one that makes a segment again: with the names and the directory of then.
+    pub(super) fn with_source(&self, query: &Query, start: &mut StartRequest) {
+        let Some(rebuild) = self.segments.rebuild(query.id) else {
+            return;
+        };
+        let entries = self
+            .sessions
+            .get(&rebuild.session)
+            .map(|session| &session.entries);
+        let mut entries = entries.into_iter().flatten();
+        let Some(entry) = entries.find(|entry| entry.name == rebuild.name) else {
+            return;
+        };
+        let mut segments = entry.frame.iter().flat_map(|frame| &frame.segments);
+        let Some(segment) = segments.find(|one| one.id == rebuild.segment) else {
+            return;
+        };
+        start.may_reuse = false;
+        start.is_unattended = true;
+        let entries = match (rebuild.source, &segment.lineage) {
+            (Source::Itself, _) => vec![only(entry, segment)],
+            (Source::Lineage, Some(lineage)) => {
+                let key = "session.directory".to_string();
+                start.settings.retain(|setting| setting.key != key);
+                start.settings.push(Setting {
+                    key,
+                    value: lineage.directory.clone(),
+                });
+                start.rebuild = Some(lineage.clone());
+                self.then(rebuild, &lineage.names)
+            }
+            (Source::Lineage, None) => return,
+        };
+        start.catalog = Some(Catalog {
+            session: rebuild.session.clone(),
+            version: 0,
+            entries,
+        });
+    }
+
+    /// Puts a segment that was made again in the place of the old one.
+    pub(super) fn put_back(
+        &mut self,
+        rebuild: &Rebuild,
+        new: &[Segment],
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        let session = self.sessions.get_mut(&rebuild.session)?;
+        let entry = session
+            .entries
+            .iter_mut()
+            .find(|entry| entry.name == rebuild.name);
+        let placed = entry.and_then(|entry| {
+            let frame = entry.frame.as_mut()?;
+            let old = frame
+                .segments
+                .iter_mut()
+                .find(|one| one.id == rebuild.segment)?;
+            let lineage = old.lineage.take();
+            old.clone_from(new.first()?);
+            // Rows that were moved still come from what made them first.
+            if rebuild.source == Source::Itself {
+                old.lineage = lineage;
+            }
+            Some(entry.clone())
+        });
+        let entry =
+            placed.ok_or_else(|| Fault::new(ErrorCode::NotFound, "the frame is no more"))?;
+        session.catalog_version += 1;
+        actions.push(Action::Save(Write::Name {
+            session: session.name.clone(),
+            version: session.catalog_version,
+            entry,
+        }));
+        tracing::info!(frame = %rebuild.name, "frame made again");
+        let readers = self.queries.live.keys().copied().collect();
+        self.segments
+            .release(vec![rebuild.segment.clone()], readers);
+        Ok(())
+    }
+
+    /// A segment could not be made again: not once more, until something changes.
+    pub(super) fn not_rebuilt(&mut self, rebuild: &Rebuild, fault: Option<&Fault>) {
+        let reason = fault.map_or("it was cancelled", |fault| fault.message.as_str());
+        tracing::warn!(frame = %rebuild.name, reason, "a frame is not made again");
+        let reason = format!("it could not be made again: {reason}");
+        self.segments.give_up(rebuild, reason);
+    }
+
+    /// The names of a lineage, with the frames among them as they are now.
+    fn then(&self, rebuild: &Rebuild, names: &[CatalogEntry]) -> Vec<CatalogEntry> {
+        let entries = names.iter().map(|entry| match entry.frame.is_some() {
+            true => self
+                .current(&rebuild.session, entry)
+                .unwrap_or_else(|_| entry.clone()),
+            false => entry.clone(),
+        });
+        entries.collect()
+    }
+
+    /// The frame that another was made from, as it is now.
+    fn current(&self, session: &str, read: &CatalogEntry) -> Result<CatalogEntry, Fault> {
+        let owner = read
+            .frame
+            .as_ref()
+            .map_or("", |frame| frame.session.as_str());
+        let owner = if owner.is_empty() { session } else { owner };
+        let entries = &self.sessions.get(owner)?.entries;
+        let is_same = |entry: &&CatalogEntry| {
+            entry.name == read.name && entry.defined_at_ms == read.defined_at_ms
+        };
+        entries.iter().find(is_same).cloned().ok_or_else(|| {
+            let reason = format!("the frame {:?} it was made from is gone", read.name);
+            Fault::new(ErrorCode::NotFound, reason)
+        })
+    }
+}
+
+/// The frame as if it had one segment.
+fn only(entry: &CatalogEntry, segment: &Segment) -> CatalogEntry {
+    let mut entry = entry.clone();
+    if let Some(frame) = &mut entry.frame {
+        frame.segments = vec![segment.clone()];
+    }
+    entry
+}
+
+fn options(frame: &Frame) -> PersistOptions {
+    let layout = frame.layout.clone().unwrap_or_default();
+    PersistOptions {
+        replicate: layout.kind() == LayoutKind::Replicated,
+        by: layout.columns,
+    }
+}
+
+/// The owner table of so many engines, as engines write it: buckets dealt out in turn.
+fn dealt(engines: u32) -> Vec<u8> {
+    let ranks = (0..BUCKETS as u32).map(|bucket| bucket % engines.max(1));
+    ranks
+        .flat_map(|rank| rank.to_le_bytes().into_iter().take(OWNER_BYTES))
+        .collect()
+}

@@ -1,0 +1,294 @@
+//! The segments of frames that an engine holds. Under pressure what was used least recently and
+//! nobody reads goes to disk, ahead of need on a thread of its own; it comes back when it is read
+//! and there is room. Which segments make a frame is the controller's to know.
+
+use crate::budget::{Budget, Reclaim};
+use crate::error::FramesError;
+use crate::frame_counters::FrameCounters;
+use crate::frame_partition::{FramePartition, PartitionFacts, PartitionReader, PartitionWriter};
+use crate::host_tier::HostTier;
+use crate::spill_directory::SpillDirectory;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bireme_protocol::QueryId;
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// What is freed for a request, at least: one search for the coldest serves many requests.
+const RECLAIM_BYTES_MIN: usize = 16 << 20;
+
+/// The resident frames of an engine.
+#[derive(Debug)]
+pub struct FrameStore {
+    budget: Arc<Budget>,
+    spill: SpillDirectory,
+    host: HostTier,
+    segments: RwLock<HashMap<QueryId, BTreeMap<usize, Arc<FramePartition>>>>,
+    counters: FrameCounters,
+    /// Moments of use, in order.
+    clock: AtomicU64,
+    /// One at a time: two would look for the same memory.
+    demoting: Mutex<()>,
+    pressure: Arc<Pressure>,
+}
+
+/// Wakes the thread that pushes frames down.
+#[derive(Debug, Default)]
+struct Pressure {
+    is_high: Mutex<Wanted>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wanted {
+    #[default]
+    Nothing,
+    Room,
+    End,
+}
+
+/// What one segment holds here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentSnapshot {
+    /// The query that made it.
+    pub id: QueryId,
+    /// Its partitions here.
+    pub partitions: usize,
+    /// Their rows and bytes, together.
+    pub facts: PartitionFacts,
+}
+
+impl FrameStore {
+    /// An empty store, which the budget asks for room from now on.
+    ///
+    /// # Errors
+    /// The system has no shared memory or no thread for it.
+    pub fn new(budget: Arc<Budget>, spill: SpillDirectory) -> Result<Arc<Self>, FramesError> {
+        let pressure: Arc<Pressure> = Arc::default();
+        let store = Arc::new(Self {
+            host: HostTier::new(Arc::clone(&budget))?,
+            budget,
+            spill,
+            segments: RwLock::default(),
+            counters: FrameCounters::default(),
+            clock: AtomicU64::new(1),
+            demoting: Mutex::default(),
+            pressure: Arc::clone(&pressure),
+        });
+        let reclaim: Arc<dyn Reclaim> = Arc::clone(&store) as _;
+        store.budget.reclaim_from(Arc::downgrade(&reclaim));
+        let demoter = Arc::downgrade(&store);
+        std::thread::Builder::new()
+            .name("bireme-demote".to_string())
+            .spawn(move || demote_ahead(&demoter, &pressure))
+            .map_err(|source| FramesError::Thread { source })?;
+        Ok(store)
+    }
+
+    /// Begins to write a partition of a segment.
+    ///
+    /// # Errors
+    /// It is written, or being written.
+    pub fn write(
+        self: &Arc<Self>,
+        segment: QueryId,
+        partition: usize,
+        schema: SchemaRef,
+    ) -> Result<PartitionWriter, FramesError> {
+        let made = Arc::new(FramePartition::new(segment, partition, schema));
+        let mut segments = self.segments.write();
+        let partitions = segments.entry(segment).or_default();
+        if partitions.contains_key(&partition) {
+            return Err(FramesError::WrittenTwice {
+                segment: segment.short(),
+                partition,
+            });
+        }
+        partitions.insert(partition, Arc::clone(&made));
+        drop(segments);
+        Ok(PartitionWriter::new(Arc::clone(self), made))
+    }
+
+    /// Begins to read a partition of a segment.
+    ///
+    /// # Errors
+    /// It is not here.
+    pub fn read(
+        self: &Arc<Self>,
+        segment: QueryId,
+        partition: usize,
+    ) -> Result<PartitionReader, FramesError> {
+        let segments = self.segments.read();
+        let found = segments
+            .get(&segment)
+            .and_then(|partitions| partitions.get(&partition))
+            .filter(|partition| partition.is_complete());
+        match found {
+            Some(found) => Ok(PartitionReader::new(Arc::clone(self), Arc::clone(found))),
+            None => Err(FramesError::NotHeld {
+                segment: segment.short(),
+                partition,
+            }),
+        }
+    }
+
+    /// Forgets a segment. Its memory is free when its last reader lets go.
+    pub fn drop_segment(&self, segment: QueryId) {
+        let dropped = self.segments.write().remove(&segment);
+        drop(dropped);
+    }
+
+    /// The segments with at least one whole partition here.
+    pub fn segments(&self) -> Vec<QueryId> {
+        let segments = self.segments.read();
+        let is_held = |partitions: &BTreeMap<usize, Arc<FramePartition>>| {
+            partitions.values().any(|partition| partition.is_complete())
+        };
+        let held = segments
+            .iter()
+            .filter(|(_, partitions)| is_held(partitions));
+        held.map(|(segment, _)| *segment).collect()
+    }
+
+    /// What each segment holds.
+    pub fn snapshot(&self) -> Vec<SegmentSnapshot> {
+        let segments = self.segments.read();
+        let snapshot = |(id, partitions): (&QueryId, &BTreeMap<usize, Arc<FramePartition>>)| {
+            let mut facts = PartitionFacts::default();
+            for partition in partitions.values() {
+                let of_partition = partition.facts();
+                facts.rows += of_partition.rows;
+                facts.bytes += of_partition.bytes;
+                facts.host_bytes += of_partition.host_bytes;
+                facts.disk_bytes += of_partition.disk_bytes;
+            }
+            SegmentSnapshot {
+                id: *id,
+                partitions: partitions.len(),
+                facts,
+            }
+        };
+        segments.iter().map(snapshot).collect()
+    }
+
+    /// Counters since the engine started, by name.
+    pub fn counted(&self) -> Vec<(String, u64)> {
+        self.counters.read()
+    }
+
+    pub(crate) fn host(&self) -> &HostTier {
+        &self.host
+    }
+
+    pub(crate) fn spill(&self) -> &SpillDirectory {
+        &self.spill
+    }
+
+    pub(crate) fn counters(&self) -> &FrameCounters {
+        &self.counters
+    }
+
+    pub(crate) fn touch(&self, partition: &FramePartition) {
+        let now = self.clock.fetch_add(1, Ordering::Relaxed);
+        partition.last_used.store(now, Ordering::Relaxed);
+    }
+
+    /// Takes back what an unfinished writer wrote.
+    pub(crate) fn withdraw(&self, partition: &FramePartition) {
+        let mut segments = self.segments.write();
+        if let Some(partitions) = segments.get_mut(&partition.segment()) {
+            partitions.remove(&partition.index());
+            if partitions.is_empty() {
+                segments.remove(&partition.segment());
+            }
+        }
+    }
+
+    /// Pushes colder frames down for a batch of this segment, if it would not fit.
+    pub(crate) fn make_room(&self, batch: &RecordBatch, segment: QueryId) {
+        let missing = self.budget.frames_missing(batch.get_array_memory_size());
+        if missing > 0 {
+            self.demote(missing.max(RECLAIM_BYTES_MIN), |partition| {
+                partition.segment() != segment && !partition.is_read()
+            });
+        }
+    }
+
+    /// Pushes the coldest partitions among these down until so many bytes are free.
+    fn demote(&self, wanted: usize, among: impl Fn(&FramePartition) -> bool) -> usize {
+        let _one_at_a_time = self.demoting.lock();
+        let mut coldest: Vec<Arc<FramePartition>> = {
+            let segments = self.segments.read();
+            let partitions = segments.values().flat_map(BTreeMap::values);
+            partitions.filter(|one| among(one)).cloned().collect()
+        };
+        coldest.sort_by_key(|partition| partition.last_used.load(Ordering::Relaxed));
+        let mut freed = 0;
+        for partition in coldest {
+            if freed >= wanted {
+                break;
+            }
+            match partition.demote(self, wanted - freed) {
+                Ok(bytes) => freed += bytes,
+                Err(error) => {
+                    tracing::warn!(%error, segment = %partition.segment(), "push a frame to disk");
+                    break;
+                }
+            }
+        }
+        freed
+    }
+}
+
+impl Reclaim for FrameStore {
+    fn reclaim(&self, bytes: usize) -> usize {
+        let wanted = bytes.max(RECLAIM_BYTES_MIN);
+        let unread = self.demote(wanted, |partition| {
+            partition.is_complete() && !partition.is_read()
+        });
+        if unread >= bytes {
+            return unread;
+        }
+        // Of frames that are being read, what nobody holds just now.
+        unread + self.demote(bytes - unread, |_| true)
+    }
+
+    fn wake(&self) {
+        let mut wanted = self.pressure.is_high.lock();
+        if *wanted == Wanted::Nothing {
+            *wanted = Wanted::Room;
+            self.pressure.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for FrameStore {
+    fn drop(&mut self) {
+        *self.pressure.is_high.lock() = Wanted::End;
+        self.pressure.changed.notify_one();
+    }
+}
+
+/// Pushes frames down before a request has to wait for it.
+fn demote_ahead(store: &Weak<FrameStore>, pressure: &Pressure) {
+    loop {
+        let mut wanted = pressure.is_high.lock();
+        while *wanted == Wanted::Nothing {
+            pressure.changed.wait(&mut wanted);
+        }
+        if *wanted == Wanted::End {
+            return;
+        }
+        *wanted = Wanted::Nothing;
+        drop(wanted);
+        let Some(store) = store.upgrade() else {
+            return;
+        };
+        let excess = store.budget.frames_in_excess();
+        if excess > 0 {
+            store.demote(excess, |one| one.is_complete() && !one.is_read());
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Reads a frame. A task of a distributed plan reads what its own engine holds; a plan that runs
+//! whole on the head reads the partitions of all engines. What is in memory is read in place, what
+//! is on disk is read ahead.
+
+use crate::frames::Frames;
+use crate::resident_frame::ResidentFrame;
+use bireme_frames::{PartitionReader, Placement};
+use bireme_protocol::QueryId;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
+};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use std::fmt;
+use std::sync::Arc;
+
+/// Batches that are read from disk before they are asked for.
+const READ_AHEAD: usize = 3;
+/// Rows of each batch whose placement is checked in debug builds.
+const CHECKED_ROWS: usize = 16;
+
+/// Whose partitions are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of the engine the scan runs on.
+    OwnEngine,
+    /// Those of all engines.
+    AllEngines,
+}
+
+/// A scan of a frame.
+#[derive(Clone, Debug)]
+pub struct FrameScanExec {
+    frame: Arc<ResidentFrame>,
+    projection: Option<Vec<usize>>,
+    scope: Scope,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl FrameScanExec {
+    /// A scan of these columns, or of all.
+    ///
+    /// # Errors
+    /// There is no such column.
+    pub fn new(
+        frame: Arc<ResidentFrame>,
+        projection: Option<Vec<usize>>,
+        scope: Scope,
+    ) -> Result<Self> {
+        let schema = match &projection {
+            Some(columns) => Arc::new(frame.schema().project(columns)?),
+            None => Arc::clone(frame.schema()),
+        };
+        let partitioning = match frame.hash_keys(&schema) {
+            Some(keys) => Partitioning::Hash(keys, frame.partitions()),
+            None => Partitioning::UnknownPartitioning(frame.partitions()),
+        };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            partitioning,
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Ok(Self {
+            frame,
+            projection,
+            scope,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+
+    /// What is read.
+    pub fn frame(&self) -> &Arc<ResidentFrame> {
+        &self.frame
+    }
+
+    /// The columns that are read, if not all.
+    pub fn projection(&self) -> Option<&[usize]> {
+        self.projection.as_deref()
+    }
+
+    /// Whose partitions are read.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// The same scan of the partitions of its own engine.
+    pub(crate) fn of_own_engine(&self) -> Self {
+        Self {
+            scope: Scope::OwnEngine,
+            metrics: ExecutionPlanMetricsSet::new(),
+            ..self.clone()
+        }
+    }
+
+    fn read_part(
+        &self,
+        rank: u32,
+        segment: QueryId,
+        partition: usize,
+        frames: &Frames,
+        read: &Count,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        if rank != frames.rank() {
+            let schema = Arc::clone(self.frame.schema());
+            let fetched = frames.remote().fetch(rank, segment, partition, schema)?;
+            return Ok(fetched.boxed());
+        }
+        let reader = frames.store().read(segment, partition)?;
+        let check = self.check(rank, segment, partition);
+        let checked = local(reader, read.clone()).and_then(move |batch| {
+            let outcome = check.as_ref().map_or(Ok(()), |check| check.check(&batch));
+            futures::future::ready(outcome.map(|()| batch))
+        });
+        Ok(checked.boxed())
+    }
+
+    /// What debug builds check of rows that are placed by hash.
+    fn check(&self, rank: u32, segment: QueryId, partition: usize) -> Option<Check> {
+        let placed_by = self.frame.placed_by(segment);
+        let (columns, placement) = placed_by.filter(|_| cfg!(debug_assertions))?;
+        Some(Check {
+            columns: columns.to_vec(),
+            placement: placement.clone(),
+            rank: rank as usize,
+            partition,
+        })
+    }
+}
+
+/// The batches of a partition of this engine.
+fn local(
+    reader: PartitionReader,
+    read: Count,
+) -> impl futures::Stream<Item = Result<RecordBatch>> + Send {
+    let reader = Arc::new(reader);
+    stream::iter(0..reader.len())
+        .map(move |index| {
+            let reader = Arc::clone(&reader);
+            let read = read.clone();
+            async move {
+                read.add(reader.bytes_of(index));
+                if let Some(batch) = reader.resident(index)? {
+                    return Ok(batch);
+                }
+                let restored = tokio::task::spawn_blocking(move || reader.restore(index)).await;
+                let restored =
+                    restored.map_err(|error| DataFusionError::External(Box::new(error)))?;
+                Ok(restored?)
+            }
+        })
+        .buffered(READ_AHEAD)
+}
+
+impl DisplayAs for FrameScanExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FrameScanExec: {}", self.frame)?;
+        if self.projection.is_some() {
+            let schema = self.properties.equivalence_properties().schema();
+            let names: Vec<_> = schema
+                .fields()
+                .iter()
+                .map(|field| field.name().as_str())
+                .collect();
+            write!(f, ", columns=[{}]", names.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for FrameScanExec {
+    fn name(&self) -> &str {
+        "FrameScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let frames = Frames::of(&context, "FrameScanExec")?;
+        let read = MetricBuilder::new(&self.metrics).counter("bytes_scanned", partition);
+        let parts = self.frame.parts(partition, self.scope, frames.rank());
+        let streams: Result<Vec<_>> = parts
+            .into_iter()
+            .map(|part| self.read_part(part.rank, part.segment, partition, &frames, &read))
+            .collect();
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let projection = self.projection.clone();
+        let rows = stream::iter(streams?).flatten().map(move |batch| {
+            let batch = match &projection {
+                Some(columns) => batch?.project(columns)?,
+                None => batch?,
+            };
+            metrics.record_output(batch.num_rows());
+            Ok(batch)
+        });
+        let schema = Arc::clone(self.properties.equivalence_properties().schema());
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        _: &[Arc<Statistics>],
+        args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let facts = self.frame.facts(args.partition());
+        let columns = self.properties.equivalence_properties().schema();
+        let share =
+            columns.fields().len() as f64 / self.frame.schema().fields().len().max(1) as f64;
+        let mut statistics = Statistics::new_unknown(columns);
+        statistics.num_rows = Precision::Exact(facts.rows as usize);
+        statistics.total_byte_size = match self.projection {
+            Some(_) => Precision::Inexact((facts.bytes as f64 * share) as usize),
+            None => Precision::Exact(facts.bytes as usize),
+        };
+        Ok(Arc::new(statistics))
+    }
+}
+
+/// What debug builds check of the rows of a partition.
+struct Check {
+    columns: Vec<usize>,
+    placement: Placement,
+    rank: usize,
+    partition: usize,
+}
+
+impl Check {
+    fn check(&self, batch: &RecordBatch) -> Result<()> {
+        let columns: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| Arc::clone(batch.column(*column)))
+            .collect();
+        let schema: SchemaRef = batch.schema();
+        let names: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| schema.field(*column).name().as_str())
+            .collect();
+        let keys = names.join(", ");
+        let checked =
+            self.placement
+                .check(&columns, &keys, self.rank, self.partition, CHECKED_ROWS);
+        Ok(checked?)
+    }
+}

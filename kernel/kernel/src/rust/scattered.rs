@@ -1,0 +1,109 @@
+//! Rows of a Rust variable on their way to the engines: a cell of our own writes them to memory that
+//! only this process and the cell's know, and from there they go to a file that engines read.
+
+use super::value;
+use super::{RustCode, RustLink};
+use arrow::ipc::writer::FileWriter;
+use bireme::Table;
+use bireme_jupyter::ExecuteContext;
+use bireme_magics::host::RowsFile;
+use bireme_protocol::{ErrorCode, Fault, QueryId};
+use bireme_settings::Settings;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+/// Writes the rows of a variable to a file in this directory.
+///
+/// # Errors
+/// The variable is none that can become a frame, or there is no room for its rows.
+pub(crate) async fn write(
+    link: &Arc<RustLink>,
+    context: &ExecuteContext,
+    settings: &Settings,
+    variable: &str,
+    directory: &Path,
+) -> Result<RowsFile, Fault> {
+    let failed = |reason: String| {
+        let message = format!("scatter the Rust variable {variable}: {reason}");
+        Fault::new(ErrorCode::ExecutionError, message)
+    };
+    let memory = rustix::fs::memfd_create("bireme rows", rustix::fs::MemfdFlags::CLOEXEC);
+    let memory = File::from(memory.map_err(|error| failed(error.to_string()))?);
+    let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
+    let code = RustCode {
+        code: format!(
+            "match ::bireme::scatter::write(&{variable}, {path:?}) \
+             {{ Ok(()) => (), Err(error) => panic!(\"{{error}}\") }};"
+        ),
+        label: format!("%scatter {variable}"),
+        context,
+        settings,
+        is_quiet: false,
+        queries: None,
+    };
+    let written = link.evaluate(&code).await;
+    written.map_err(|error| value::unbound(variable, &error))?;
+    let directory = directory.to_path_buf();
+    let variable = variable.to_string();
+    let kept = tokio::task::spawn_blocking(move || {
+        let table = bireme::transfer::read(&path).map_err(|error| error.to_string())?;
+        drop(memory);
+        Kept::write(&directory, &variable, &table)
+    });
+    let kept = kept.await.map_err(|error| failed(error.to_string()))?;
+    let kept = kept.map_err(failed)?;
+    let path = kept.path.to_string_lossy().into_owned();
+    Ok(RowsFile::new(path, Box::new(kept)))
+}
+
+/// A file that goes with this.
+struct Kept {
+    path: PathBuf,
+}
+
+impl Kept {
+    fn write(directory: &Path, variable: &str, table: &Table) -> Result<Self, String> {
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(directory);
+        made.map_err(|error| format!("make {}: {error}", directory.display()))?;
+        let path = directory.join(format!("{variable}-{}.arrow", QueryId::random()));
+        let kept = Self { path };
+        let wrong = |error: &dyn std::fmt::Display| {
+            format!(
+                "write {} bytes to {}: {error}",
+                table.num_bytes(),
+                kept.path.display()
+            )
+        };
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(&kept.path)
+            .map_err(|error| wrong(&error))?;
+        let writer = FileWriter::try_new_buffered(file, table.schema());
+        let mut writer = writer.map_err(|error| wrong(&error))?;
+        for batch in table.batches() {
+            writer.write(batch).map_err(|error| wrong(&error))?;
+        }
+        writer.finish().map_err(|error| wrong(&error))?;
+        Ok(kept)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // It may never have been made.
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "remove rows that were scattered");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Frames stay on the engines: through cells, crashes of the controller, losses of engines and
+//! scaling, and give way to queries when memory is short.
+
+use std::fs;
+use std::time::Duration;
+
+use bireme_tests::{TestCluster, wait_until};
+
+/// A new controller knows all engines and their frames within this time.
+const BACK: Duration = Duration::from_secs(5);
+/// A frame is made again within this time.
+const REBUILT: Duration = Duration::from_secs(30);
+const SETTLED: Duration = Duration::from_secs(30);
+
+/// Sums that tell whether every row is there once.
+const TOTALS: &str = "SELECT count(*) AS n, sum(k) AS k, sum(g) AS g, count(s) AS s FROM f";
+
+/// A cluster with files `rows/*.parquet`: two files of numbers, groups and texts.
+fn cluster(engines: u32, settings: &str) -> TestCluster {
+    let cluster = TestCluster::start_with(engines, settings);
+    fs::create_dir(cluster.work().join("rows")).unwrap();
+    for part in ["a", "b"] {
+        write_rows(&cluster, part, 60_000);
+    }
+    cluster
+}
+
+/// Writes a file of so many rows.
+fn write_rows(cluster: &TestCluster, part: &str, rows: u32) {
+    let path = format!("rows/{part}.parquet");
+    let text = "CASE WHEN value % 5 = 0 THEN NULL ELSE 'text number ' || value END";
+    cluster.sql(&format!(
+        "COPY (SELECT value AS k, value % 97 AS g, {text} AS s FROM range({rows})) TO '{path}' STORED AS PARQUET"
+    ));
+}
+
+/// Runs statements in the session of the tests; CSV of the queries among them.
+fn sql(cluster: &TestCluster, statements: &str) -> String {
+    let arguments = ["sql", "--session", "s", "--format", "csv", statements];
+    cluster.bireme(&arguments).success()
+}
+
+fn sql_error(cluster: &TestCluster, statements: &str) -> String {
+    cluster
+        .bireme(&["sql", "--session", "s", statements])
+        .failure()
+}
+
+/// What a statement says of what it did.
+fn told(cluster: &TestCluster, statements: &str) -> String {
+    let finished = cluster.bireme(&["sql", "--session", "s", statements]);
+    let said = finished.stderr.clone();
+    finished.success();
+    said
+}
+
+fn make(cluster: &TestCluster) -> String {
+    sql(cluster, "CREATE TABLE f AS SELECT * FROM 'rows/*.parquet'");
+    sql(cluster, TOTALS)
+}
+
+#[test]
+fn a_frame_is_read_from_the_engines_and_never_from_its_files() {
+    let cluster = cluster(2, "");
+    let totals = make(&cluster);
+    assert!(totals.contains("\n120000,"), "{totals}");
+    fs::remove_dir_all(cluster.work().join("rows")).unwrap();
+    assert_eq!(sql(&cluster, TOTALS), totals);
+    let joined = "SELECT count(*) AS n FROM f AS a JOIN f AS b ON a.k = b.k AND a.g = b.g";
+    assert_eq!(sql(&cluster, joined), "n\n240000\n");
+    sql(&cluster, "INSERT INTO f VALUES (1, 2, NULL)");
+    let counted = "SELECT count(*) AS n FROM f";
+    assert_eq!(sql(&cluster, counted), "n\n120001\n");
+    let grouped = "CREATE TABLE g AS SELECT g, count(*) AS n FROM f GROUP BY g";
+    sql(&cluster, grouped);
+    assert_eq!(sql(&cluster, "SELECT sum(n) AS n FROM g"), "n\n120001\n");
+    sql(&cluster, "DROP TABLE f; DROP TABLE g");
+    assert!(sql_error(&cluster, counted).contains("no table or view"));
+    wait_until("the engines to be free", SETTLED, || {
+        let engines = cluster.engine_status();
+        engines
+            .iter()
+            .all(bireme_tests::EngineStatus::is_free)
+            .then_some(())
+    });
+}
+
+#[test]
+fn frames_laid_out_alike_join_and_group_without_an_exchange() {
+    let cluster = cluster(3, "");
+    let make = |name: &str| {
+        format!("CREATE TABLE {name} PARTITION BY k AS SELECT k, g FROM 'rows/*.parquet'")
+    };
+    sql(&cluster, &format!("{}; {}", make("f"), make("h")));
+    let joined = "SELECT f.k, count(*) AS n, sum(h.g) AS g FROM f JOIN h ON f.k = h.k GROUP BY f.k";
+    let plan = sql(&cluster, &format!("EXPLAIN {joined}"));
+    assert!(
+        plan.contains("FrameScanExec") && plan.contains("engines 0-2"),
+        "{plan}"
+    );
+    assert!(!plan.contains("Collective"), "{plan}");
+    let summed = format!("SELECT count(*) AS keys, sum(n) AS n FROM ({joined})");
+    let finished = cluster.bireme(&["sql", "--session", "s", "--format", "csv", &summed]);
+    // What a query has sent between engines is told beside its rows.
+    assert!(!finished.stderr.contains("shuffled"), "{finished}");
+    assert_eq!(finished.success(), "keys,n\n60000,240000\n");
+    // Of a file only its own rows move.
+    let mixed = "EXPLAIN SELECT count(*) FROM f JOIN 'rows/*.parquet' AS r ON f.k = r.k + 1";
+    let plan = sql(&cluster, mixed);
+    assert!(plan.matches("CollectiveShuffleExec").count() <= 1, "{plan}");
+}
+
+#[test]
+fn what_is_no_frame_takes_no_rows() {
+    let cluster = cluster(1, "");
+    sql(&cluster, "CREATE VIEW v AS SELECT 1 AS a");
+    let refused = sql_error(&cluster, "INSERT INTO v VALUES (2)");
+    assert!(refused.contains("it is a view"), "{refused}");
+    let refused = sql_error(&cluster, "INSERT INTO nothing VALUES (2)");
+    assert!(refused.contains("nothing"), "{refused}");
+    sql(
+        &cluster,
+        "CREATE TABLE IF NOT EXISTS t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, NULL)",
+    );
+    assert_eq!(
+        sql(&cluster, "SELECT a, b FROM t ORDER BY a"),
+        "a,b\n1,x\n2,\n"
+    );
+    sql(&cluster, "CREATE TABLE IF NOT EXISTS t AS SELECT 7 AS z");
+    assert_eq!(sql(&cluster, "SELECT count(*) AS n FROM t"), "n\n2\n");
+}
+
+#[test]
+fn frames_outlive_the_controller() {
+    let cluster = cluster(2, "");
+    let totals = make(&cluster);
+    let engines = cluster.engines();
+    fs::remove_dir_all(cluster.work().join("rows")).unwrap();
+    let controller = cluster.controller().unwrap();
+    controller.signal("KILL");
+    wait_until("a new controller", BACK, || {
+        cluster.controller().filter(|now| now.id != controller.id)
+    });
+    assert_eq!(sql(&cluster, TOTALS), totals);
+    assert_eq!(cluster.engines(), engines, "no engine was restarted");
+}
+
+#[test]
+fn a_lost_engines_part_is_made_again() {
+    let cluster = cluster(2, "");
+    let totals = make(&cluster);
+    sql(
+        &cluster,
+        "CREATE TABLE g AS SELECT g, count(*) AS n FROM f GROUP BY g",
+    );
+    cluster.engine(1).unwrap().signal("KILL");
+    wait_until("the frames to be whole again", REBUILT, || {
+        let statement = format!("{TOTALS}; SELECT sum(n) AS n FROM g");
+        let arguments = ["sql", "--session", "s", "--format", "csv", &statement];
+        let finished = cluster.bireme(&arguments);
+        let is_whole = finished.status == Some(0);
+        // Between two results is an empty line.
+        is_whole.then(|| assert_eq!(finished.success(), format!("{totals}\nn\n120000\n")))
+    });
+}
+
+#[test]
+fn a_lost_frame_whose_files_have_changed_says_so() {
+    let cluster = cluster(2, "");
+    make(&cluster);
+    write_rows(&cluster, "b", 10);
+    cluster.engine(0).unwrap().signal("KILL");
+    let reason = wait_until("the frame to be given up", REBUILT, || {
+        let said = sql_error(&cluster, TOTALS);
+        said.contains("could not be made again").then_some(said)
+    });
+    assert!(reason.contains("b.parquet is not what it was"), "{reason}");
+    // The cell that makes it can be run again.
+    let totals = make(&cluster);
+    assert!(totals.contains("\n60010,"), "{totals}");
+}
+
+#[test]
+fn scaling_moves_frames() {
+    let cluster = cluster(2, "");
+    let totals = make(&cluster);
+    // Nothing but the frame itself knows the rows any more.
+    fs::remove_dir_all(cluster.work().join("rows")).unwrap();
+    for engines in ["3", "1", "2"] {
+        cluster.bireme(&["cluster", "scale", engines]).success();
+        assert_eq!(sql(&cluster, TOTALS), totals, "on {engines} engines");
+    }
+}
+
+#[test]
+fn a_frame_larger_than_memory_goes_to_disk_and_comes_back() {
+    // Two engines of 20 MB each hold a frame of 70 MB and sort beside it.
+    let settings = "[memory]\nhost_limit = \"40MB\"\n";
+    let cluster = cluster(2, settings);
+    let rows = "SELECT value AS k, value % 97 AS g, 'a text that is long enough ' || value AS s FROM range(1000000)";
+    sql(
+        &cluster,
+        &format!("COPY ({rows}) TO 'rows/a.parquet' STORED AS PARQUET"),
+    );
+    let totals = make(&cluster);
+    wait_until("the frame to be on disk in part", SETTLED, || {
+        let engines = cluster.engine_status();
+        let spilled: u64 = engines.iter().map(|engine| engine.spilled).sum();
+        (spilled > 10 << 20).then_some(())
+    });
+    assert_eq!(sql(&cluster, TOTALS), totals);
+    let sorted = "SELECT s FROM f ORDER BY s DESC NULLS LAST LIMIT 1";
+    assert_eq!(sql(&cluster, sorted), "s\ntext number 9999\n");
+    sql(&cluster, "CREATE TABLE f AS SELECT 1 AS k");
+    wait_until("the disk to be free", SETTLED, || {
+        let engines = cluster.engine_status();
+        engines
+            .iter()
+            .all(|engine| engine.spilled == 0)
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_session_that_is_opened_again_keeps_its_frames() {
+    let cluster = cluster(2, "");
+    let make = "CREATE TABLE f AS SELECT k, g, s FROM 'rows/*.parquet' WHERE k > 5";
+    assert!(told(&cluster, make).contains("frame f: "));
+    // Another `bireme sql` of this session is what another kernel of it is.
+    let again = told(&cluster, make);
+    assert!(again.contains("is there already"), "{again}");
+    write_rows(&cluster, "b", 10);
+    let anew = told(&cluster, make);
+    assert!(anew.contains("frame f: "), "{anew}");
+    let random = "CREATE TABLE r AS SELECT random() AS x FROM range(3)";
+    told(&cluster, random);
+    assert!(told(&cluster, random).contains("frame r: "));
+}

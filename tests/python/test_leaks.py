@@ -1,0 +1,107 @@
+"""After many queries, of which a third are cancelled at a random moment, engines hold what they held before.
+
+BIREME_LEAK_QUERIES is the number of queries.
+"""
+
+import os
+import pathlib
+import random
+import subprocess
+import time
+
+from conftest import Home, processes_of
+
+QUERIES = int(os.environ.get("BIREME_LEAK_QUERIES", "60"))
+ROWS = 300_000
+SETTLED_SECONDS = 30
+MAKE = f"""CREATE TABLE f AS SELECT k, n, 'a text of some length ' || n AS s
+    FROM (SELECT value % 1000 AS k, value * 7919 % 100003 AS n FROM range({ROWS}))"""
+# Sums, exchanges, sorts and joins that spill, frames made and dropped.
+STATEMENTS = [
+    "SELECT k, count(*), sum(n) FROM f GROUP BY k",
+    "SELECT count(*) FROM f AS a JOIN f AS b ON a.n = b.n AND a.k < b.k",
+    "SELECT * FROM f ORDER BY s DESC, n LIMIT 10",
+    "SELECT count(*) FROM (SELECT DISTINCT s, k FROM f)",
+    "CREATE TABLE g AS SELECT s, max(n) AS n FROM f GROUP BY s; DROP TABLE g",
+    "SELECT sum(n) OVER (PARTITION BY k ORDER BY n) AS n FROM f ORDER BY n DESC LIMIT 5",
+]
+
+
+def test_nothing_is_left_behind(binary):
+    home = Home(binary)
+    home.environment["BIREME_MEMORY_HOST_LIMIT"] = str(120 << 20)
+    chance = random.Random(7)
+    try:
+        home.bireme("cluster", "start", "--engines", 2)
+        before = after_queries(home, len(STATEMENTS) * 3, random.Random(1))
+        after = after_queries(home, QUERIES, chance)
+        print(f"{QUERIES} queries: {before} -> {after}")
+        for rank, (held, now) in enumerate(zip(before, after)):
+            assert now["files"] == 0, f"engine {rank} has left files"
+            assert now["open"] <= held["open"] + 4, f"engine {rank} has left files open"
+            assert now["resident"] <= held["resident"] * 1.1 + (16 << 20), f"engine {rank} has grown"
+    finally:
+        home.close()
+
+
+def after_queries(home, count, chance):
+    """What engines hold after a frame was made, read by so many queries, and dropped."""
+    home.bireme("sql", "--session", "s", MAKE)
+    cancelled = sum(run(home, STATEMENTS[number % len(STATEMENTS)], chance) for number in range(count))
+    print(f"{cancelled} of {count} queries were cancelled")
+    home.bireme("sql", "--session", "s", "DROP TABLE f; DROP TABLE IF EXISTS g")
+    return settled(home)
+
+
+def run(home, statement, chance):
+    """Runs a statement; every third is interrupted at a random moment. Tells whether it was."""
+    command = [home.binary, "sql", "--session", "s", statement]
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": home.environment}
+    process = subprocess.Popen(command, **options)
+    if chance.random() >= 1 / 3:
+        process.wait(timeout=120)
+        return False
+    try:
+        process.wait(timeout=chance.uniform(0.002, 0.08))
+        return False
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait(timeout=30)
+        return True
+
+
+def settled(home):
+    """What each engine holds once nothing changes any more."""
+    deadline, last = time.monotonic() + SETTLED_SECONDS, None
+    while time.monotonic() < deadline:
+        time.sleep(1)
+        now = [held(engine, home) for engine in engines(home)]
+        if last is not None and all(steady(a, b) for a, b in zip(last, now)):
+            return now
+        last = now
+    return last
+
+
+def steady(one, other):
+    return one["files"] == other["files"] and one["open"] == other["open"]
+
+
+def engines(home):
+    found = []
+    for process in processes_of(home.path):
+        command = pathlib.Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        if b"engine" in command[:2]:
+            found.append((command[command.index(b"--rank") + 1], process))
+    return [process for _, process in sorted(found)]
+
+
+def held(engine, home):
+    status = pathlib.Path(f"/proc/{engine}/status").read_text()
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    rank = pathlib.Path(f"/proc/{engine}/cmdline").read_bytes().split(b"--rank\0")[1].split(b"\0")[0].decode()
+    spill = pathlib.Path(home.path) / "spill" / f"engine-{rank}"
+    return {
+        "resident": int(fields["RssAnon"].split()[0]) << 10,
+        "files": len(list(spill.glob("spill-*"))),
+        "open": len(list(pathlib.Path(f"/proc/{engine}/fd").iterdir())),
+    }
