@@ -151,3 +151,18 @@ def test_a_cell_asks_and_rust_completes_meanwhile(lab, bireme_kernel, tmp_path):
     lab.keys(Keys.ENTER)
     assert '"Grace"' in lab.wait_until_ran(1, CELL_SECONDS)
     lab.screenshot(tmp_path / "answered.png")
+
+
+def test_frames_and_memory_are_tables_that_survive_sanitising(lab, bireme_kernel, tmp_path):
+    make = "%%sql f --persist --by g\nSELECT value AS k, value % 97 AS g, 'a text ' || value AS s FROM range(200000)"
+    joined = "%%sql\nSELECT a.g, count(*) AS n FROM f a JOIN f b ON a.g = b.g AND a.k = b.k GROUP BY a.g ORDER BY g LIMIT 5"
+    cells = [make, "%frames", "%memory", "%stats", joined, "f?"]
+    lab.open(write(tmp_path, bireme_kernel, cells))
+    lab.menu("Run", "Run All Cells")
+    lab.wait_until_ran(len(cells) - 1, CELL_SECONDS)
+    assert "frame f: 200_000 rows" in lab.output(0)
+    for index, words in [(1, "by g"), (2, "frame f"), (3, "alloc-host-bytes"), (4, "2062")]:
+        assert words in lab.output(index), lab.output(index)
+        table = lab.cells()[index].find_elements("css selector", ".jp-OutputArea-output table")
+        assert table and table[0].is_displayed()
+    lab.screenshot(tmp_path / "frames.png")

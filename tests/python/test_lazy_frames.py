@@ -242,8 +242,6 @@ def test_a_frame_is_kept_on_the_engines(bireme_kernel):
         failing=[1, 2],
     )
     errors = [output for output in cells[1].outputs if output["output_type"] == "error"]
-    if errors and "is not something Bireme runs" in errors[0]["evalue"]:
-        pytest.skip(f"this build keeps no frames: {errors[0]['evalue']}")
     assert not errors and "3000" in result(cells[1]), errors
     assert result(cells[2]) == "3"
 

@@ -76,6 +76,42 @@ def test_rows_become_a_rust_variable(bireme_kernel):
     assert "v1000" in plain(cells[3]), plain(cells[3])
 
 
+def test_variables_are_scattered_and_frames_gathered(bireme_kernel):
+    cells = run(
+        [
+            'let speeds = vec![1.5, 2.5, 3.5]; let names = vec!["a".to_string(), "b".to_string()];',
+            "%scatter speeds --as knots\n%scatter names",
+            "%%sql\nSELECT sum(value) AS knots, (SELECT max(value) FROM names) AS name FROM knots",
+            "%%sql f --persist --by g\nSELECT value AS k, value % 7 AS g FROM generate_series(1, 1000)",
+            "%gather f --to rows",
+            "(rows.num_rows(), rows.schema().field(1).name().clone())",
+            "%frames",
+            "%drop f\n%drop knots\n%drop names\n%frames",
+        ],
+        bireme_kernel,
+    )
+    assert "frame knots: 3 rows × 1 column" in plain(cells[1])
+    assert "7.5" in plain(cells[2]) and "b" in plain(cells[2])
+    assert "frame f: 1_000 rows × 2 columns" in plain(cells[3])
+    assert "rows: Table, 1_000 rows × 2 columns" in plain(cells[4])
+    assert plain(cells[5]) == '(1000, "g")'
+    assert "by g" in plain(cells[6]) and "names" in plain(cells[6])
+    assert "no frames" in plain(cells[7])
+
+
+def test_what_cannot_be_scattered_or_gathered_says_so(bireme_kernel):
+    def fails(cell):
+        with pytest.raises(CellExecutionError) as failed:
+            run(["let thing = std::time::Instant::now();", "%config rust.bind_limit 1MB", BIG, cell], bireme_kernel)
+        return str(failed.value)
+
+    assert "thing" in fails("%scatter thing --as f")
+    assert "rust.bind_limit" in fails("%gather big --to rows")
+
+
+BIG = "%%sql big --persist\nSELECT value, repeat('wide', 20) AS s FROM generate_series(1, 100000)"
+
+
 def test_memory_and_time_of_a_cell_are_limited_and_cost_no_variable(bireme_kernel):
     def fails(cell):
         cell = nbformat.v4.new_code_cell(cell)

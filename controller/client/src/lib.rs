@@ -4,12 +4,14 @@
 //! a cluster is the launchers' work, showing a result the magics'.
 
 mod cluster;
+mod gathered;
 mod query;
 mod result_stream;
 mod session;
 pub mod statement;
 
 pub use cluster::Cluster;
+pub use gathered::Gathered;
 pub use query::{Query, QuerySummary, QueryUpdate};
 pub use session::{Rows, RunOptions, Session};
 pub use statement::{Statement, StatementKind, split};

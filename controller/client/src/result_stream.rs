@@ -1,4 +1,4 @@
-//! Rows of one query, fetched by Arrow Flight from its head engine.
+//! Rows of one query, or of one partition of a frame, fetched by Arrow Flight from an engine.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -37,10 +37,15 @@ pub(crate) struct ResultStream {
 impl ResultStream {
     /// Asks the head engine for a query's rows.
     pub(crate) async fn fetch(address: &str, id: QueryId) -> Result<Self, Fault> {
+        Self::fetch_ticket(address, id.to_string()).await
+    }
+
+    /// Asks an engine for what a ticket names.
+    pub(crate) async fn fetch_ticket(address: &str, ticket: String) -> Result<Self, Fault> {
         let address = address.parse::<Address>()?.data_plane();
         let mut engine = FlightServiceClient::new(address.connect().await?)
             .max_decoding_message_size(BATCH_BYTES_MAX);
-        let ticket = Ticket::new(id.to_string());
+        let ticket = Ticket::new(ticket);
         let messages = match tokio::time::timeout(FETCH_TIMEOUT, engine.do_get(ticket)).await {
             Ok(answer) => answer?.into_inner(),
             Err(_) => {
@@ -66,6 +71,20 @@ impl ResultStream {
     }
 
     pub(crate) async fn next(&mut self) -> Result<Piece, Fault> {
+        if let Some(piece) = self.next_rows().await? {
+            return Ok(piece);
+        }
+        let summary = take(&self.summary);
+        summary.map(|s| Piece::Summary(Box::new(s))).ok_or_else(|| {
+            Fault::new(
+                ErrorCode::Unavailable,
+                "read a result: the stream ended before its summary",
+            )
+        })
+    }
+
+    /// Columns or rows; `None` after the last.
+    pub(crate) async fn next_rows(&mut self) -> Result<Option<Piece>, Fault> {
         loop {
             let decoder = self
                 .decoder
@@ -73,23 +92,15 @@ impl ResultStream {
                 .unwrap_or_else(PoisonError::into_inner);
             match decoder.next().await {
                 Some(Ok(decoded)) => match decoded.payload {
-                    DecodedPayload::Schema(schema) => return Ok(Piece::Schema(schema)),
-                    DecodedPayload::RecordBatch(batch) => return Ok(Piece::Batch(batch)),
+                    DecodedPayload::Schema(schema) => return Ok(Some(Piece::Schema(schema))),
+                    DecodedPayload::RecordBatch(batch) => return Ok(Some(Piece::Batch(batch))),
                     DecodedPayload::None => {}
                 },
                 Some(Err(FlightError::Tonic(status))) => return Err((*status).into()),
                 Some(Err(error)) => {
                     return Err(Fault::internal("decode a result").with_sources(&error));
                 }
-                None => {
-                    let summary = take(&self.summary);
-                    return summary.map(|s| Piece::Summary(Box::new(s))).ok_or_else(|| {
-                        Fault::new(
-                            ErrorCode::Unavailable,
-                            "read a result: the stream ended before its summary",
-                        )
-                    });
-                }
+                None => return Ok(None),
             }
         }
     }

@@ -10,6 +10,7 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::error::Result;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::memory::LazyMemoryExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion_distributed::{
     DesiredTaskCountEvent, DesiredTaskCountEventResponse, DistributedLeafExec, RouteTasksEvent,
@@ -97,9 +98,14 @@ fn on_task_zero(
     leaf: &Arc<dyn ExecutionPlan>,
     tasks: usize,
 ) -> Option<Vec<Arc<dyn ExecutionPlan>>> {
-    leaf.downcast_ref::<DataSourceExec>()?
-        .data_source()
-        .downcast_ref::<MemorySourceConfig>()?;
+    let source = leaf.downcast_ref::<DataSourceExec>();
+    let in_memory = source.and_then(|source| {
+        let source = source.data_source();
+        source.downcast_ref::<MemorySourceConfig>()
+    });
+    if in_memory.is_none() && !leaf.is::<LazyMemoryExec>() {
+        return None;
+    }
     let partitions = leaf.output_partitioning().partition_count();
     let empty = EmptyExec::new(leaf.schema()).with_partitions(partitions);
     let empty: Arc<dyn ExecutionPlan> = Arc::new(empty);

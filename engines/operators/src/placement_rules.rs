@@ -19,6 +19,7 @@ use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec,
 };
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
+use datafusion::physical_plan::memory::LazyMemoryExec;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
@@ -92,6 +93,10 @@ impl Placer {
             place: Place::RankZero,
         };
         if node.is::<EmptyExec>() || node.is::<PlaceholderRowExec>() {
+            return Ok(rank_zero());
+        }
+        // `range` and `generate_series`, which travel with their one column only.
+        if node.is::<LazyMemoryExec>() && node.schema().fields().len() == 1 {
             return Ok(rank_zero());
         }
         if let Some(scan) = node.downcast_ref::<FrameScanExec>() {

@@ -1,8 +1,9 @@
 //! The client's session in the form magics ask for.
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use bireme_client::{Query, QueryUpdate, RunOptions, Session};
-use bireme_magics::query::{QueryService, RunningQuery};
+use bireme_client::{Gathered, Query, QueryUpdate, RunOptions, Session};
+use bireme_magics::query::{FrameRows, QueryService, RunningQuery};
 use bireme_protocol::{Fault, proto};
 
 /// An open session as magics see it.
@@ -17,6 +18,16 @@ impl RunningQuery for ClientQuery {
     }
 
     async fn next(&mut self) -> Option<Result<QueryUpdate, Fault>> {
+        self.0.next().await
+    }
+}
+
+/// Rows of a frame.
+struct GatheredRows(Gathered);
+
+#[async_trait]
+impl FrameRows for GatheredRows {
+    async fn next(&mut self) -> Result<Option<RecordBatch>, Fault> {
         self.0.next().await
     }
 }
@@ -49,6 +60,12 @@ impl QueryService for SessionQueries {
 
     async fn publish(&self, name: &str, withdraw: bool) -> Result<(), Fault> {
         self.0.publish(name, withdraw).await
+    }
+
+    async fn gather(&self, entry: &proto::CatalogEntry) -> Result<Box<dyn FrameRows>, Fault> {
+        Ok(Box::new(GatheredRows(
+            self.0.cluster().gather(entry).await?,
+        )))
     }
 
     async fn memory(&self) -> Result<Vec<proto::EngineMemory>, Fault> {

@@ -1,7 +1,12 @@
 //! `%gather`: the rows of a frame come to a Rust variable.
 
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use bireme_client::RunOptions;
+use bireme_protocol::proto::CatalogEntry;
 use bireme_protocol::{ErrorCode, Fault};
 
 use super::show::select_all;
@@ -10,7 +15,8 @@ use crate::frame;
 use crate::host::Host;
 use crate::magic::{BodyKind, Call, Example, Flag, Forms, Magic, Positional, Spec, ValueKind};
 use crate::mime_bundle::MimeBundle;
-use crate::runner::{Runner, attach};
+use crate::query::QueryService;
+use crate::runner::{Runner, Take, attach};
 
 /// `%gather`.
 #[derive(Debug)]
@@ -60,37 +66,51 @@ impl Magic for Gather {
             fault.position = call.arguments.position("NAME");
             fault
         };
-        if limit.is_none() {
-            refuse_too_large(host, name, variable, most)
-                .await
-                .map_err(placed)?;
+        let service = attach(host).await?;
+        let catalog = service.catalog().await?;
+        let plain = name.trim_matches('"');
+        let entry = catalog.entries.iter().find(|entry| entry.name == plain);
+        let frame = entry.filter(|entry| entry.frame.is_some() && limit.is_none());
+        if let Some(entry) = frame {
+            let bytes = frame::size(entry).bytes;
+            if bytes > most {
+                return Err(placed(too_large(name, variable, bytes, most)));
+            }
         }
         let mut rows = host.rows_for_rust(variable)?;
-        let mut bytes = 0;
-        let mut take = |batch| {
-            bytes = rows.write(&batch)?;
-            match bytes > most {
-                true => Err(too_large(name, variable, bytes, most)),
+        let started = Instant::now();
+        let mut gathered = Totals::default();
+        let mut take = |batch: RecordBatch| {
+            gathered.rows += batch.num_rows() as u64;
+            gathered.bytes = rows.write(&batch)?;
+            match gathered.bytes > most {
+                true => Err(too_large(name, variable, gathered.bytes, most)),
                 false => Ok(()),
             }
         };
-        let options = RunOptions {
-            limit,
-            timeout: call.timeout(),
-            ..RunOptions::default()
+        let schema = match frame {
+            Some(entry) => from_engines(host, service.as_ref(), entry, &mut take)
+                .await
+                .map_err(placed)?,
+            None => {
+                let options = RunOptions {
+                    limit,
+                    timeout: call.timeout(),
+                    ..RunOptions::default()
+                };
+                let mut runner = Runner::new(host);
+                let query = select_all(name);
+                let outcome = runner.run_into(&query, &options, &mut take).await;
+                Schema::clone(&outcome.map_err(placed)?.0)
+            }
         };
-        let mut runner = Runner::new(host);
-        let outcome = runner
-            .run_into(&select_all(name), &options, &mut take)
-            .await;
-        let (schema, summary) = outcome.map_err(placed)?;
         rows.finish(&schema).await?;
-        let elapsed = u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX);
+        let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let told = format!(
             "{variable}: Table, {} × {} ({}) in {}",
-            counted(summary.rows, "row"),
+            counted(gathered.rows, "row"),
             counted(schema.fields().len() as u64, "column"),
-            format_bytes(bytes),
+            format_bytes(gathered.bytes),
             milliseconds(elapsed)
         );
         host.display(MimeBundle::plain(told), None);
@@ -98,21 +118,37 @@ impl Magic for Gather {
     }
 }
 
-/// What is known to be too large is not begun.
-async fn refuse_too_large(
+/// What has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    rows: u64,
+    bytes: u64,
+}
+
+/// The rows of a frame from the engines that hold them, until the user interrupts; its columns.
+async fn from_engines(
     host: &dyn Host,
-    name: &str,
-    variable: &str,
-    most: u64,
-) -> Result<(), Fault> {
-    let catalog = attach(host).await?.catalog().await?;
-    let plain = name.trim_matches('"');
-    let entry = catalog.entries.iter().find(|entry| entry.name == plain);
-    let bytes = entry.map_or(0, |entry| frame::size(entry).bytes);
-    match bytes > most {
-        true => Err(too_large(name, variable, bytes, most)),
-        false => Ok(()),
+    service: &dyn QueryService,
+    entry: &CatalogEntry,
+    take: Take<'_>,
+) -> Result<Schema, Fault> {
+    let cancellation = host.cancellation();
+    let mut rows = service.gather(entry).await?;
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = cancellation.cancelled() => {
+                return Err(Fault::new(ErrorCode::Cancelled, "interrupted while rows came"));
+            }
+            next = rows.next() => next?,
+        };
+        match next {
+            Some(batch) => take(batch)?,
+            None => break,
+        }
     }
+    serde_json::from_str(&entry.schema_json)
+        .map_err(|error| Fault::internal(format!("read the columns of a frame: {error}")))
 }
 
 fn too_large(name: &str, variable: &str, bytes: u64, most: u64) -> Fault {

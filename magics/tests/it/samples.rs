@@ -212,3 +212,13 @@ pub(crate) fn catalog_with_frames() -> proto::Catalog {
     catalog.entries.push(entry);
     catalog
 }
+
+/// The rows of a frame, all at once.
+pub(crate) struct FrameSample(pub(crate) Option<RecordBatch>);
+
+#[async_trait::async_trait]
+impl bireme_magics::query::FrameRows for FrameSample {
+    async fn next(&mut self) -> Result<Option<RecordBatch>, bireme_protocol::Fault> {
+        Ok(self.0.take())
+    }
+}

@@ -360,6 +360,14 @@ impl QueryService for ScriptedHost {
         Ok(())
     }
 
+    async fn gather(
+        &self,
+        entry: &proto::CatalogEntry,
+    ) -> Result<Box<dyn bireme_magics::query::FrameRows>, Fault> {
+        self.record(Event::Sent(format!("GATHER {}", entry.name)));
+        Ok(Box::new(crate::samples::FrameSample(Some(rows(3)))))
+    }
+
     async fn memory(&self) -> Result<Vec<proto::EngineMemory>, Fault> {
         Ok(crate::samples::memory())
     }
