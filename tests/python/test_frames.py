@@ -20,7 +20,7 @@ PARTITIONS = [2, 4, 7]
 # Parts of what the rows take in memory.
 MEMORY = [1.0, 0.25, 0.05]
 # Less than this is not worth the name: the buffers of one query's operators on one engine.
-ENGINE_BYTES_MIN = 32 << 20
+ENGINE_BYTES_MIN = 64 << 20
 
 # Half of the rows have one key; others have few rows or none; keys, numbers and texts may be missing.
 DATA = """

@@ -115,9 +115,7 @@ impl HostLedger {
         let percent = |percent: usize| limit / 100 * percent;
         let kept_for_others = self.kept - consumer.kept();
         let claimed = total.saturating_add(kept_for_others);
-        // One that holds nothing has nothing to spill: refused, its query fails.
-        let is_first = consumer.used == 0 && claimed <= limit;
-        if is_first || claimed <= percent(PRESSURE_PERCENT) {
+        if claimed <= percent(PRESSURE_PERCENT) {
             return None;
         }
         let share = self.share(consumer, percent(SPILLABLE_PERCENT));
