@@ -8,10 +8,11 @@ use bireme_client::{RunOptions, Statement, StatementKind};
 use bireme_protocol::proto::StatementMode;
 use bireme_protocol::{ErrorCode, Fault};
 
-use crate::cell::script::{Script, too_many};
+use crate::cell::script::Script;
 use crate::host::Host;
 use crate::magic::Body;
 use crate::mime_bundle::MimeBundle;
+use crate::rust_rows::too_many;
 
 /// The queries of one running Rust cell.
 #[derive(Clone, Copy)]

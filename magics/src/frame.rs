@@ -11,6 +11,11 @@ use crate::columns::columns;
 use crate::display::units::{counted, format_bytes, milliseconds};
 use crate::magic::{Call, Flag, ValueKind};
 
+/// The name of a frame: for the magics of one line that make one. What it is without the flag differs.
+pub(crate) const fn name_flag(default: &'static str) -> Flag {
+    Flag::value("as", ValueKind::NewName, default, "The name of the frame.")
+}
+
 /// How the rows of a frame are laid out: for every magic that makes one.
 pub(crate) const BY: Flag = Flag::value(
     "by",

@@ -25,6 +25,7 @@ pub mod query;
 pub mod registry;
 mod runner;
 mod rust_lexer;
+mod rust_rows;
 mod sql_scanner;
 mod text;
 

@@ -111,6 +111,14 @@ pub struct Flag {
 }
 
 impl Flag {
+    /// `--timeout`, of every magic that runs a query. [`Call::timeout`] reads it.
+    pub(crate) const TIMEOUT: Self = Self::value(
+        "timeout",
+        ValueKind::Duration,
+        "query.timeout",
+        "Longest time it may run.",
+    );
+
     /// A switch.
     pub const fn switch(name: &'static str, doc: &'static str) -> Self {
         Self {

@@ -1,4 +1,4 @@
-"""The notebook about data larger than memory, on engines that may use a quarter of the data's size.
+"""The notebook about data larger than memory, on engines that may use less than a quarter of what the data needs.
 
 BIREME_ORDERS_SCALE chooses the part of the full 95 million order lines.
 """
@@ -77,8 +77,8 @@ def orders(binary, data_directory):
     return directory
 
 
-def test_the_notebook_runs_in_a_quarter_of_the_memory(binary, orders, tmp_path):
-    # In memory the rows take about four times what they take as Parquet.
+def test_the_notebook_runs_in_less_than_a_quarter_of_the_memory(binary, orders, tmp_path):
+    # In memory the rows take five to six times what they take as Parquet.
     limit = sum(path.stat().st_size for path in orders.glob("*/*.parquet"))
     home = Home(binary)
     home.environment["BIREME_MEMORY_HOST_LIMIT"] = str(limit)

@@ -89,7 +89,7 @@ impl engine_server::Engine for Control {
         let announced = self.engine.queries().announce(id)?;
         let cancel = announced.cancel().clone();
         let engine = Arc::clone(&self.engine);
-        let is_unattended = request.is_unattended;
+        let is_unattended = !request.remakes.is_empty();
         let planned = self.engine.on_queries(async move {
             tokio::select! {
                 biased;

@@ -19,7 +19,7 @@ use crate::task_sessions::TaskSessions;
 use crate::timed_spill::TimedSpill;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use bireme_collectives::Exchange;
-use bireme_frames::{Budget, FrameStore, SpillDirectory, deal};
+use bireme_frames::{Budget, Compression, FrameStore, SpillDirectory, deal};
 use bireme_operators::{
     EngineTopology, Frames, Keep, QueryEnd, QueryOptions, configure_session, query_runtime,
 };
@@ -211,7 +211,11 @@ impl Engine {
         );
         let spill = SpillDirectory::open(spill_path(&options), Arc::clone(&budget))
             .map_err(|error| Fault::new(ErrorCode::Unavailable, error.to_string()))?;
-        let frames = FrameStore::new(Arc::clone(&budget), spill.clone())
+        let compression = match settings.get("memory.spill_compression") {
+            "none" => Compression::None,
+            _ => Compression::Lz4,
+        };
+        let frames = FrameStore::new(Arc::clone(&budget), spill.clone(), compression)
             .map_err(|error| Fault::new(ErrorCode::Unavailable, error.to_string()))?;
         let runtime_env = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::clone(&budget) as _)

@@ -6,7 +6,7 @@
 
 use crate::engine::Engine;
 use crate::head_query::HeadQuery;
-use crate::remote_frames::PartitionTicket;
+use crate::remote_frames::read_ticket;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
@@ -15,6 +15,7 @@ use arrow_flight::{
     HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use async_trait::async_trait;
+use bireme_operators::RemotePart;
 use bireme_protocol::{ErrorCode, Fault, QueryId};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -54,8 +55,8 @@ impl FlightService for Rows {
     async fn do_get(&self, request: Request<Ticket>) -> Answer<FlightData> {
         let ticket = request.into_inner().ticket;
         let ticket = std::str::from_utf8(&ticket).unwrap_or_default();
-        if let Some(partition) = PartitionTicket::read(ticket) {
-            return Ok(Response::new(partition_of(&self.engine, partition)?));
+        if let Some(part) = read_ticket(ticket) {
+            return Ok(Response::new(partition_of(&self.engine, &part)?));
         }
         let id: QueryId = ticket.parse().map_err(|_| {
             Fault::new(
@@ -123,11 +124,12 @@ fn not_served(call: &str) -> Status {
 /// A partition of a frame as a stream of messages.
 fn partition_of(
     engine: &Engine,
-    ticket: PartitionTicket,
+    part: &RemotePart,
 ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Fault> {
     let failed =
         |error: bireme_frames::FramesError| Fault::new(ErrorCode::NotFound, error.to_string());
-    let reader = engine.frames().read(ticket.segment, ticket.partition);
+    let columns = part.columns.as_deref();
+    let reader = engine.frames().read(part.segment, part.partition, columns);
     let reader = reader.map_err(|error| failed(error).on_engine(engine.rank()))?;
     let schema = Arc::clone(reader.schema());
     let reader = Arc::new(reader);

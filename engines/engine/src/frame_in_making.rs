@@ -36,7 +36,10 @@ pub(crate) struct FrameInMaking {
     pub(crate) schema: SchemaRef,
     pub(crate) sql: String,
     pub(crate) directory: String,
-    pub(crate) lineage: Lineage,
+    /// None when rows are moved: they still come from what made them first.
+    pub(crate) lineage: Option<Lineage>,
+    /// The segment that is made again; empty when this is a new one.
+    pub(crate) remakes: String,
     pub(crate) partitions: usize,
     pub(crate) engines: usize,
     /// The frame that holds the very rows already.
@@ -76,10 +79,12 @@ impl FrameInMaking {
                 if_not_exists: true,
             } => true,
             FrameAction::Create { .. } => {
-                request.may_reuse && holds_the_same(existing, &keep, &lineage)
+                existing.defined_at_ms < request.reuse_before_ms
+                    && holds_the_same(existing, &keep, &lineage)
             }
             FrameAction::Insert => false,
         });
+        let is_moved = !request.remakes.is_empty() && request.rebuild.is_none();
         Ok(Self {
             reused: reused.cloned(),
             statement,
@@ -87,7 +92,8 @@ impl FrameInMaking {
             schema: Arc::clone(optimized.schema().inner()),
             sql: request.sql.clone(),
             directory: directory.to_string(),
-            lineage,
+            lineage: (!is_moved).then_some(lineage),
+            remakes: request.remakes.clone(),
             partitions: head.partitions,
             engines: head.engines,
         })
@@ -103,6 +109,7 @@ impl FrameInMaking {
                 entry: Some(entry.clone()),
                 is_appended: false,
                 is_reused: true,
+                remakes: String::new(),
             });
         }
         let schema_json = serde_json::to_string(self.schema.as_ref())
@@ -116,7 +123,7 @@ impl FrameInMaking {
         let segment = Segment {
             id: self.keep.segment.to_string(),
             partitions: facts,
-            lineage: Some(self.lineage.clone()),
+            lineage: self.lineage.clone(),
             owners: match self.keep.layout {
                 LayoutKind::Hash => owners_to_bytes(&deal(ranks)),
                 _ => Vec::new(),
@@ -139,6 +146,7 @@ impl FrameInMaking {
             entry: Some(entry),
             is_appended: self.statement.action == FrameAction::Insert,
             is_reused: false,
+            remakes: self.remakes.clone(),
         })
     }
 }

@@ -42,7 +42,11 @@ impl Origin<'_> {
                 sources.len()
             );
         }
-        let fingerprint = match is_volatile(self.optimized)? {
+        let is_volatile = is_volatile(self.optimized)?;
+        if is_volatile {
+            obstacle = "its statement gives other rows each time it runs".to_string();
+        }
+        let fingerprint = match is_volatile {
             true => String::new(),
             false => fingerprint(self.optimized, &names, &sources),
         };

@@ -4,8 +4,8 @@
 use arrow_flight::Ticket;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use bireme_operators::RemoteFrames;
-use bireme_protocol::{Address, ErrorCode, Fault, QueryId};
+use bireme_operators::{RemoteFrames, RemotePart};
+use bireme_protocol::{Address, ErrorCode, Fault};
 use bireme_settings::Home;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result};
@@ -16,28 +16,43 @@ use futures::{StreamExt, TryStreamExt};
 /// What a ticket for a partition begins with.
 const TICKET: &str = "frame";
 
-/// One partition of a segment, as a ticket names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PartitionTicket {
-    pub(crate) segment: QueryId,
-    pub(crate) partition: usize,
+/// A ticket for columns of a partition: `frame:SEGMENT:PARTITION`, then `:0,3` unless it is for all.
+fn to_ticket(part: &RemotePart) -> String {
+    let RemotePart {
+        segment,
+        partition,
+        columns,
+    } = part;
+    let columns = columns.as_ref().map_or_else(String::new, |columns| {
+        let columns: Vec<String> = columns.iter().map(usize::to_string).collect();
+        format!(":{}", columns.join(","))
+    });
+    format!("{TICKET}:{segment}:{partition}{columns}")
 }
 
-impl PartitionTicket {
-    fn to_text(self) -> String {
-        format!("{TICKET}:{}:{}", self.segment, self.partition)
+/// Reads a ticket, if it is one for a partition.
+pub(crate) fn read_ticket(text: &str) -> Option<RemotePart> {
+    let mut parts = text.split(':');
+    if parts.next() != Some(TICKET) {
+        return None;
     }
-
-    /// Reads a ticket, if it is one for a partition.
-    pub(crate) fn read(text: &str) -> Option<Self> {
-        let mut parts = text.split(':');
-        if parts.next() != Some(TICKET) {
-            return None;
-        }
-        let segment = parts.next()?.parse().ok()?;
-        let partition = parts.next()?.parse().ok()?;
-        Some(Self { segment, partition })
-    }
+    let segment = parts.next()?.parse().ok()?;
+    let partition = parts.next()?.parse().ok()?;
+    let columns = match parts.next() {
+        Some("") => Some(Vec::new()),
+        Some(columns) => Some(
+            columns
+                .split(',')
+                .map(|c| c.parse().ok())
+                .collect::<Option<_>>()?,
+        ),
+        None => None,
+    };
+    Some(RemotePart {
+        segment,
+        partition,
+        columns,
+    })
 }
 
 /// The engines of a cluster, by rank.
@@ -61,12 +76,11 @@ impl RemoteFrames for Peers {
     fn fetch(
         &self,
         rank: u32,
-        segment: QueryId,
-        partition: usize,
+        part: RemotePart,
         schema: SchemaRef,
     ) -> Result<SendableRecordBatchStream> {
         let address = self.address(rank);
-        let ticket = PartitionTicket { segment, partition }.to_text();
+        let ticket = to_ticket(&part);
         let rows = futures::stream::once(async move {
             let mut client = FlightServiceClient::new(address.connect_lazily());
             let messages = client
@@ -99,14 +113,18 @@ fn external(fault: Fault) -> DataFusionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bireme_protocol::QueryId;
 
     #[test]
     fn a_ticket_comes_back() {
-        let ticket = PartitionTicket {
-            segment: QueryId::random(),
-            partition: 3,
-        };
-        assert_eq!(PartitionTicket::read(&ticket.to_text()), Some(ticket));
-        assert_eq!(PartitionTicket::read(&ticket.segment.to_string()), None);
+        for columns in [None, Some(vec![]), Some(vec![7]), Some(vec![2, 0])] {
+            let part = RemotePart {
+                segment: QueryId::random(),
+                partition: 3,
+                columns,
+            };
+            assert_eq!(read_ticket(&to_ticket(&part)), Some(part));
+        }
+        assert_eq!(read_ticket(&QueryId::random().to_string()), None);
     }
 }

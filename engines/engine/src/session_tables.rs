@@ -160,12 +160,13 @@ impl SessionTables {
     fn frame(&self, entry: &CatalogEntry) -> Result<Arc<dyn TableProvider>> {
         let frame = entry.frame.clone().unwrap_or_default();
         if !frame.lost.is_empty() {
+            let code = match frame.pending {
+                true => ErrorCode::NotReady,
+                false => ErrorCode::NotFound,
+            };
             return Err(external(
-                Fault::new(
-                    ErrorCode::NotFound,
-                    format!("read frame {:?}: {}", entry.name, frame.lost),
-                )
-                .with_hint("%frames shows what there is; run the cell that makes it again"),
+                Fault::new(code, format!("read frame {:?}: {}", entry.name, frame.lost))
+                    .with_hint("%frames shows what there is; run the cell that makes it again"),
             ));
         }
         let schema: Schema = serde_json::from_str(&entry.schema_json).map_err(|error| {

@@ -1,22 +1,21 @@
-//! One batch of a partition, wherever it is: in memory, on disk, or in both. Who may push it down
-//! and when is the frame store's to say.
+//! One column of one batch of a partition, wherever it is: in memory, on disk, or in both. Who may
+//! push it down and when is the frame store's to say.
 
 use crate::batch_codec::{decode_batch, encode_batch};
 use crate::budget::FrameRoom;
+use crate::disk_copy::DiskCopy;
 use crate::error::FramesError;
 use crate::host_tier::HostTier;
-use crate::spill_file::SpillTempFile;
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::buffer::{Buffer, MutableBuffer};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// A batch of a partition.
+/// A column of a batch.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    rows: usize,
-    /// As bytes, in memory and on disk alike.
+    /// In memory, as bytes.
     bytes: usize,
     state: Mutex<State>,
 }
@@ -27,46 +26,46 @@ struct State {
     copy: Option<DiskCopy>,
 }
 
-/// The batch in memory. Its columns refer to `encoded`, which refers to the host tier.
+/// The column in memory. It refers to `encoded`, which refers to the host tier.
 #[derive(Debug)]
 struct Resident {
-    columns: Vec<ArrayRef>,
+    column: ArrayRef,
     encoded: Buffer,
     /// References to `encoded` while nobody reads.
     references: usize,
 }
 
-/// The batch in a spill file.
-#[derive(Clone, Debug)]
-pub(crate) struct DiskCopy {
-    file: Arc<SpillTempFile>,
-    offset: u64,
+/// What became of a column that was to go down. Nothing, if it was not in memory or somebody reads
+/// it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Demoted {
+    /// Bytes that left memory.
+    pub(crate) freed: usize,
+    /// Bytes that were not on disk before, as they are there.
+    pub(crate) written: usize,
 }
 
-/// What became of a batch that was to go down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Demoted {
-    /// It was not in memory.
-    Absent,
-    /// Somebody reads it.
-    InUse,
-    /// It is on disk alone; `written` of its bytes were not there before.
-    Freed { bytes: usize, written: usize },
+/// What a chunk holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) bytes: usize,
+    pub(crate) in_memory: usize,
+    pub(crate) on_disk: usize,
 }
 
 impl Chunk {
-    /// Keeps a batch: in memory if there is room, else on disk, where `write` puts it.
+    /// Keeps a batch of one column: in memory if there is room, else on disk, where `write` puts it.
     pub(crate) fn keep(
-        batch: &RecordBatch,
+        column: &RecordBatch,
         host: &HostTier,
         spread: usize,
         write: impl FnOnce(&[u8]) -> Result<DiskCopy, FramesError>,
     ) -> Result<Self, FramesError> {
-        let pieces = encode_batch(batch)?;
+        let pieces = encode_batch(column)?;
         let bytes = pieces.iter().map(Buffer::len).sum();
         let state = match host.store(&pieces, spread, FrameRoom::Most)? {
             Some(encoded) => State {
-                resident: Some(Resident::new(encoded, &batch.schema())?),
+                resident: Some(Resident::new(encoded, &column.schema())?),
                 copy: None,
             },
             None => State {
@@ -75,143 +74,111 @@ impl Chunk {
             },
         };
         Ok(Self {
-            rows: batch.num_rows(),
             bytes,
             state: Mutex::new(state),
         })
-    }
-
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes in memory and on disk.
-    pub(crate) fn held(&self) -> (usize, usize) {
+    pub(crate) fn held(&self) -> Held {
         let state = self.state.lock();
-        let bytes = |there: bool| if there { self.bytes } else { 0 };
-        (bytes(state.resident.is_some()), bytes(state.copy.is_some()))
+        Held {
+            bytes: self.bytes,
+            in_memory: state.resident.as_ref().map_or(0, |_| self.bytes),
+            on_disk: state.copy.as_ref().map_or(0, DiskCopy::stored),
+        }
     }
 
-    /// The batch, if it is in memory.
-    pub(crate) fn resident(&self, schema: &SchemaRef) -> Result<Option<RecordBatch>, FramesError> {
-        let columns = match &self.state.lock().resident {
-            Some(resident) => resident.columns.clone(),
-            None => return Ok(None),
-        };
-        with_columns(schema, columns, self.rows).map(Some)
+    /// The column, if it is in memory.
+    pub(crate) fn resident(&self) -> Option<ArrayRef> {
+        let state = self.state.lock();
+        let resident = state.resident.as_ref()?;
+        Some(Arc::clone(&resident.column))
     }
 
-    /// Reads the batch from disk, and keeps it in memory if there is room to spare. It blocks. Gives
+    /// Reads the column from disk, and keeps it in memory if there is room to spare. It blocks. Gives
     /// the bytes that were read, none when it was in memory by now.
     pub(crate) fn restore(
         &self,
         schema: &SchemaRef,
         host: &HostTier,
         spread: usize,
-    ) -> Result<(RecordBatch, usize), FramesError> {
+    ) -> Result<(ArrayRef, usize), FramesError> {
         let copy = match &*self.state.lock() {
             State {
                 resident: Some(resident),
                 ..
-            } => {
-                return Ok((
-                    with_columns(schema, resident.columns.clone(), self.rows)?,
-                    0,
-                ));
-            }
+            } => return Ok((Arc::clone(&resident.column), 0)),
             State {
                 copy: Some(copy), ..
             } => copy.clone(),
-            State { .. } => return Err(lost(self)),
+            State { .. } => return Err(lost()),
         };
         let encoded = copy.read(self.bytes)?;
-        let resident = match host.store(std::slice::from_ref(&encoded), spread, FrameRoom::Spare)? {
-            Some(kept) => kept,
-            None => return Ok((decode_batch(encoded, schema)?, self.bytes)),
+        let kept = host.store(std::slice::from_ref(&encoded), spread, FrameRoom::Spare)?;
+        let Some(kept) = kept else {
+            return Ok((only_column(encoded, schema)?, copy.stored()));
         };
-        let resident = Resident::new(resident, schema)?;
-        let batch = with_columns(schema, resident.columns.clone(), self.rows)?;
+        let resident = Resident::new(kept, schema)?;
+        let column = Arc::clone(&resident.column);
         self.state.lock().resident = Some(resident);
-        Ok((batch, self.bytes))
+        Ok((column, copy.stored()))
     }
 
-    /// Makes the batch leave memory, if nobody reads it. It blocks while it writes.
+    /// Makes the column leave memory, if nobody reads it. It blocks while it writes; a reader that
+    /// comes meanwhile does not, and keeps the column in memory. One thread may do so at a time.
     pub(crate) fn demote(
         &self,
         write: impl FnOnce(&[u8]) -> Result<DiskCopy, FramesError>,
     ) -> Result<Demoted, FramesError> {
-        let mut state = self.state.lock();
-        let Some(resident) = &state.resident else {
-            return Ok(Demoted::Absent);
-        };
-        if resident.is_read() {
-            return Ok(Demoted::InUse);
-        }
         let mut written = 0;
-        if state.copy.is_none() {
-            let copy = write(resident.encoded.as_slice())?;
-            state.copy = Some(copy);
-            written = self.bytes;
+        if let Some(encoded) = self.without_copy() {
+            let copy = write(encoded.as_slice())?;
+            written = copy.stored();
+            self.state.lock().copy = Some(copy);
         }
-        state.resident = None;
-        Ok(Demoted::Freed {
-            bytes: self.bytes,
-            written,
-        })
+        let mut state = self.state.lock();
+        let has_copy = state.copy.is_some();
+        let left = state
+            .resident
+            .take_if(|resident| has_copy && !resident.is_read());
+        drop(state);
+        let freed = if left.is_some() { self.bytes } else { 0 };
+        Ok(Demoted { freed, written })
+    }
+
+    /// The bytes of a column that nobody reads and that is in memory alone.
+    fn without_copy(&self) -> Option<Buffer> {
+        let state = self.state.lock();
+        let resident = state.resident.as_ref()?;
+        (state.copy.is_none() && !resident.is_read()).then(|| resident.encoded.clone())
     }
 }
 
 impl Resident {
     fn new(encoded: Buffer, schema: &SchemaRef) -> Result<Self, FramesError> {
-        let columns = decode_batch(encoded.clone(), schema)?.columns().to_vec();
+        let column = only_column(encoded.clone(), schema)?;
         let references = encoded.strong_count();
         Ok(Self {
-            columns,
+            column,
             encoded,
             references,
         })
     }
 
-    /// Whether somebody holds a column or a part of one.
+    /// Whether somebody holds the column or a part of it.
     fn is_read(&self) -> bool {
-        let is_shared = |column: &ArrayRef| Arc::strong_count(column) > 1;
-        self.encoded.strong_count() > self.references || self.columns.iter().any(is_shared)
+        Arc::strong_count(&self.column) > 1 || self.encoded.strong_count() > self.references
     }
 }
 
-impl DiskCopy {
-    /// Appends to a file that nobody else appends to meanwhile.
-    pub(crate) fn write(file: Arc<SpillTempFile>, bytes: &[u8]) -> Result<Self, FramesError> {
-        let offset = file.append_checked(bytes)?;
-        Ok(Self { file, offset })
-    }
-
-    fn read(&self, bytes: usize) -> Result<Buffer, FramesError> {
-        let mut buffer = MutableBuffer::from_len_zeroed(bytes);
-        self.file.read_checked(buffer.as_slice_mut(), self.offset)?;
-        Ok(buffer.into())
-    }
-}
-
-fn with_columns(
-    schema: &SchemaRef,
-    columns: Vec<ArrayRef>,
-    rows: usize,
-) -> Result<RecordBatch, FramesError> {
-    let count = columns.len();
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(|source| {
-        FramesError::Codec {
-            action: "decode",
-            rows,
-            columns: count,
-            source: Box::new(source),
-        }
-    })
+fn only_column(encoded: Buffer, schema: &SchemaRef) -> Result<ArrayRef, FramesError> {
+    let batch = decode_batch(encoded, schema)?;
+    let column = batch.columns().first().cloned();
+    column.ok_or_else(lost)
 }
 
 fn joined(pieces: &[Buffer], bytes: usize) -> Vec<u8> {
@@ -223,11 +190,11 @@ fn joined(pieces: &[Buffer], bytes: usize) -> Vec<u8> {
 }
 
 /// It is in memory or on disk, always: both are taken away together with the chunk only.
-fn lost(chunk: &Chunk) -> FramesError {
+fn lost() -> FramesError {
     FramesError::Codec {
         action: "find",
-        rows: chunk.rows,
-        columns: 0,
+        rows: 0,
+        columns: 1,
         source: Box::new(arrow::error::ArrowError::MemoryError(
             "it is neither in memory nor on disk, this is a defect".to_string(),
         )),

@@ -42,19 +42,15 @@ pub enum FramesError {
         /// How that shows.
         reason: String,
     },
-    /// A batch cannot be written, or read back, as bytes.
-    #[error("{action} {rows} rows of {columns} columns in spill file {}: {source}", path.display())]
-    BatchCodec {
-        /// encode, decode.
-        action: &'static str,
-        /// How many rows.
-        rows: usize,
-        /// How many columns.
-        columns: usize,
-        /// The file.
-        path: PathBuf,
-        /// What Arrow said.
-        source: arrow::error::ArrowError,
+    /// The segment has been let go of, so that nothing of it may come any more.
+    #[error(
+        "write partition {partition} of segment {segment}: it was dropped, as its query has ended"
+    )]
+    Dropped {
+        /// The segment.
+        segment: String,
+        /// The partition.
+        partition: usize,
     },
     /// The disk limit is reached.
     #[error(

@@ -1,7 +1,7 @@
 //! What frames have moved between tiers since the engine started. Names and units are RapidsMPF's
 //! (docs/statistics.md): bytes, times, and nanoseconds per direction.
 
-use crate::chunk::Chunk;
+use crate::chunk::{Demoted, Held};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -45,19 +45,22 @@ pub(crate) struct FrameCounters {
 
 impl FrameCounters {
     /// A new batch.
-    pub(crate) fn kept(&self, chunk: &Chunk) {
-        let movement = match chunk.held() {
-            (0, _) => &self.write_disk,
-            _ => &self.alloc_host,
-        };
-        movement.add(chunk.bytes(), Duration::ZERO);
+    pub(crate) fn kept(&self, held: Held) {
+        match held.in_memory {
+            0 => self.write_disk.add(held.on_disk, Duration::ZERO),
+            bytes => self.alloc_host.add(bytes, Duration::ZERO),
+        }
     }
 
-    /// A batch left memory; `written` of its bytes were not on disk yet.
-    pub(crate) fn demoted(&self, bytes: usize, written: usize, took: Duration) {
-        match written {
-            0 => self.dropped_clean.add(bytes, took),
-            written => self.host_to_disk.add(written, took),
+    /// A batch was to leave memory.
+    pub(crate) fn demoted(&self, demoted: Demoted, took: Duration) {
+        match demoted {
+            Demoted {
+                freed: 0,
+                written: 0,
+            } => {}
+            Demoted { freed, written: 0 } => self.dropped_clean.add(freed, took),
+            Demoted { written, .. } => self.host_to_disk.add(written, took),
         }
     }
 

@@ -3,6 +3,7 @@
 //! and there is room. Which segments make a frame is the controller's to know.
 
 use crate::budget::{Budget, Reclaim};
+use crate::disk_copy::Compression;
 use crate::error::FramesError;
 use crate::frame_counters::FrameCounters;
 use crate::frame_partition::{FramePartition, PartitionFacts, PartitionReader, PartitionWriter};
@@ -12,26 +13,37 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bireme_protocol::QueryId;
 use parking_lot::{Condvar, Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// What is freed for a request, at least: one search for the coldest serves many requests.
 const RECLAIM_BYTES_MIN: usize = 16 << 20;
+/// Dropped segments that are remembered, so that a part of their query that comes late writes no
+/// more: no query has so many that end at once.
+const DROPPED_MAX: usize = 1024;
 
 /// The resident frames of an engine.
 #[derive(Debug)]
 pub struct FrameStore {
     budget: Arc<Budget>,
     spill: SpillDirectory,
+    compression: Compression,
     host: HostTier,
-    segments: RwLock<HashMap<QueryId, BTreeMap<usize, Arc<FramePartition>>>>,
+    segments: RwLock<Segments>,
     counters: FrameCounters,
     /// Moments of use, in order.
     clock: AtomicU64,
     /// One at a time: two would look for the same memory.
     demoting: Mutex<()>,
     pressure: Arc<Pressure>,
+}
+
+#[derive(Debug, Default)]
+struct Segments {
+    held: HashMap<QueryId, BTreeMap<usize, Arc<FramePartition>>>,
+    /// The last that were dropped, oldest first.
+    dropped: VecDeque<QueryId>,
 }
 
 /// Wakes the thread that pushes frames down.
@@ -61,16 +73,21 @@ pub struct SegmentSnapshot {
 }
 
 impl FrameStore {
-    /// An empty store, which the budget asks for room from now on.
+    /// An empty store, which the budget asks for room from now on, and which writes to disk so.
     ///
     /// # Errors
     /// The system has no shared memory or no thread for it.
-    pub fn new(budget: Arc<Budget>, spill: SpillDirectory) -> Result<Arc<Self>, FramesError> {
+    pub fn new(
+        budget: Arc<Budget>,
+        spill: SpillDirectory,
+        compression: Compression,
+    ) -> Result<Arc<Self>, FramesError> {
         let pressure: Arc<Pressure> = Arc::default();
         let store = Arc::new(Self {
             host: HostTier::new(Arc::clone(&budget))?,
             budget,
             spill,
+            compression,
             segments: RwLock::default(),
             counters: FrameCounters::default(),
             clock: AtomicU64::new(1),
@@ -90,7 +107,7 @@ impl FrameStore {
     /// Begins to write a partition of a segment.
     ///
     /// # Errors
-    /// It is written, or being written.
+    /// It is written, or being written; or its segment was dropped.
     pub fn write(
         self: &Arc<Self>,
         segment: QueryId,
@@ -99,7 +116,13 @@ impl FrameStore {
     ) -> Result<PartitionWriter, FramesError> {
         let made = Arc::new(FramePartition::new(segment, partition, schema));
         let mut segments = self.segments.write();
-        let partitions = segments.entry(segment).or_default();
+        if segments.dropped.contains(&segment) {
+            return Err(FramesError::Dropped {
+                segment: segment.short(),
+                partition,
+            });
+        }
+        let partitions = segments.held.entry(segment).or_default();
         if partitions.contains_key(&partition) {
             return Err(FramesError::WrittenTwice {
                 segment: segment.short(),
@@ -111,22 +134,24 @@ impl FrameStore {
         Ok(PartitionWriter::new(Arc::clone(self), made))
     }
 
-    /// Begins to read a partition of a segment.
+    /// Begins to read these columns of a partition of a segment, or all.
     ///
     /// # Errors
-    /// It is not here.
+    /// It is not here, or has no such column.
     pub fn read(
         self: &Arc<Self>,
         segment: QueryId,
         partition: usize,
+        columns: Option<&[usize]>,
     ) -> Result<PartitionReader, FramesError> {
         let segments = self.segments.read();
         let found = segments
+            .held
             .get(&segment)
             .and_then(|partitions| partitions.get(&partition))
             .filter(|partition| partition.is_complete());
         match found {
-            Some(found) => Ok(PartitionReader::new(Arc::clone(self), Arc::clone(found))),
+            Some(found) => PartitionReader::new(Arc::clone(self), Arc::clone(found), columns),
             None => Err(FramesError::NotHeld {
                 segment: segment.short(),
                 partition,
@@ -136,8 +161,15 @@ impl FrameStore {
 
     /// Forgets a segment. Its memory is free when its last reader lets go.
     pub fn drop_segment(&self, segment: QueryId) {
-        let dropped = self.segments.write().remove(&segment);
-        drop(dropped);
+        let mut segments = self.segments.write();
+        let partitions = segments.held.remove(&segment);
+        if segments.dropped.len() == DROPPED_MAX {
+            segments.dropped.pop_front();
+        }
+        segments.dropped.push_back(segment);
+        drop(segments);
+        // Files are removed and memory is given back without the lock.
+        drop(partitions);
     }
 
     /// The segments with at least one whole partition here.
@@ -147,6 +179,7 @@ impl FrameStore {
             partitions.values().any(|partition| partition.is_complete())
         };
         let held = segments
+            .held
             .iter()
             .filter(|(_, partitions)| is_held(partitions));
         held.map(|(segment, _)| *segment).collect()
@@ -170,7 +203,7 @@ impl FrameStore {
                 facts,
             }
         };
-        segments.iter().map(snapshot).collect()
+        segments.held.iter().map(snapshot).collect()
     }
 
     /// Counters since the engine started, by name.
@@ -190,18 +223,22 @@ impl FrameStore {
         &self.counters
     }
 
-    pub(crate) fn touch(&self, partition: &FramePartition) {
-        let now = self.clock.fetch_add(1, Ordering::Relaxed);
-        partition.last_used.store(now, Ordering::Relaxed);
+    pub(crate) fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// A moment after all before.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Takes back what an unfinished writer wrote.
     pub(crate) fn withdraw(&self, partition: &FramePartition) {
         let mut segments = self.segments.write();
-        if let Some(partitions) = segments.get_mut(&partition.segment()) {
+        if let Some(partitions) = segments.held.get_mut(&partition.segment()) {
             partitions.remove(&partition.index());
             if partitions.is_empty() {
-                segments.remove(&partition.segment());
+                segments.held.remove(&partition.segment());
             }
         }
     }
@@ -210,27 +247,35 @@ impl FrameStore {
     pub(crate) fn make_room(&self, batch: &RecordBatch, segment: QueryId) {
         let missing = self.budget.frames_missing(batch.get_array_memory_size());
         if missing > 0 {
-            self.demote(missing.max(RECLAIM_BYTES_MIN), |partition| {
-                partition.segment() != segment && !partition.is_read()
+            self.demote(missing.max(RECLAIM_BYTES_MIN), |partition, is_read| {
+                partition.segment() != segment && !is_read
             });
         }
     }
 
-    /// Pushes the coldest partitions among these down until so many bytes are free.
-    fn demote(&self, wanted: usize, among: impl Fn(&FramePartition) -> bool) -> usize {
+    /// Pushes the coldest columns among these down until so many bytes are free. Who chooses is told
+    /// the partition, and whether somebody reads the column.
+    fn demote(&self, wanted: usize, among: impl Fn(&FramePartition, bool) -> bool) -> usize {
         let _one_at_a_time = self.demoting.lock();
-        let mut coldest: Vec<Arc<FramePartition>> = {
+        let mut coldest: Vec<(u64, usize, Arc<FramePartition>)> = {
             let segments = self.segments.read();
-            let partitions = segments.values().flat_map(BTreeMap::values);
-            partitions.filter(|one| among(one)).cloned().collect()
+            let partitions = segments.held.values().flat_map(BTreeMap::values);
+            let columns = partitions.flat_map(|partition| {
+                let uses = partition.uses().enumerate();
+                uses.map(move |(column, (used, is_read))| (partition, column, used, is_read))
+            });
+            columns
+                .filter(|(partition, _, _, is_read)| among(partition, *is_read))
+                .map(|(partition, column, used, _)| (used, column, Arc::clone(partition)))
+                .collect()
         };
-        coldest.sort_by_key(|partition| partition.last_used.load(Ordering::Relaxed));
+        coldest.sort_by_key(|(used, ..)| *used);
         let mut freed = 0;
-        for partition in coldest {
+        for (_, column, partition) in coldest {
             if freed >= wanted {
                 break;
             }
-            match partition.demote(self, wanted - freed) {
+            match partition.demote(self, column, wanted - freed) {
                 Ok(bytes) => freed += bytes,
                 Err(error) => {
                     tracing::warn!(%error, segment = %partition.segment(), "push a frame to disk");
@@ -245,14 +290,14 @@ impl FrameStore {
 impl Reclaim for FrameStore {
     fn reclaim(&self, bytes: usize) -> usize {
         let wanted = bytes.max(RECLAIM_BYTES_MIN);
-        let unread = self.demote(wanted, |partition| {
-            partition.is_complete() && !partition.is_read()
+        let unread = self.demote(wanted, |partition, is_read| {
+            partition.is_complete() && !is_read
         });
         if unread >= bytes {
             return unread;
         }
         // Of frames that are being read, what nobody holds just now.
-        unread + self.demote(bytes - unread, |_| true)
+        unread + self.demote(bytes - unread, |_, _| true)
     }
 
     fn wake(&self) {
@@ -288,7 +333,7 @@ fn demote_ahead(store: &Weak<FrameStore>, pressure: &Pressure) {
         };
         let excess = store.budget.frames_in_excess();
         if excess > 0 {
-            store.demote(excess, |one| one.is_complete() && !one.is_read());
+            store.demote(excess, |one, is_read| one.is_complete() && !is_read);
         }
     }
 }

@@ -3,12 +3,12 @@
 //! rows between engines is left to bireme-collectives.
 
 mod batch_codec;
-mod batch_file;
 mod budget;
 mod bytes_text;
 mod checked_block;
 mod chunk;
 mod compact_views;
+mod disk_copy;
 mod error;
 mod frame_counters;
 mod frame_partition;
@@ -24,10 +24,10 @@ mod spill_file;
 mod tier;
 
 pub use batch_codec::{decode_batch, encode_batch, row_bytes};
-pub use batch_file::{BatchEntry, BatchFile, SpillCompression};
 pub use budget::{Budget, FrameRoom, Reclaim};
 pub use bytes_text::bytes_text;
 pub use compact_views::compact_views;
+pub use disk_copy::Compression;
 pub use error::FramesError;
 pub use frame_partition::{PartitionFacts, PartitionReader, PartitionWriter};
 pub use frame_store::{FrameStore, SegmentSnapshot};

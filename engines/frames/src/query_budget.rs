@@ -19,11 +19,6 @@ impl QueryBudget {
     pub(crate) fn new(budget: Arc<Budget>, query: Arc<str>) -> Self {
         Self { budget, query }
     }
-
-    /// The budget behind it.
-    pub fn budget(&self) -> &Arc<Budget> {
-        &self.budget
-    }
 }
 
 impl fmt::Display for QueryBudget {

@@ -2,7 +2,7 @@
 //! whole on the head reads the partitions of all engines. What is in memory is read in place, what
 //! is on disk is read ahead.
 
-use crate::frames::Frames;
+use crate::frames::{Frames, RemotePart};
 use crate::resident_frame::ResidentFrame;
 use bireme_frames::{PartitionReader, Placement};
 use bireme_protocol::QueryId;
@@ -118,11 +118,17 @@ impl FrameScanExec {
         read: &Count,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         if rank != frames.rank() {
-            let schema = Arc::clone(self.frame.schema());
-            let fetched = frames.remote().fetch(rank, segment, partition, schema)?;
-            return Ok(fetched.boxed());
+            let part = RemotePart {
+                segment,
+                partition,
+                columns: self.projection.clone(),
+            };
+            let schema = Arc::clone(self.properties.equivalence_properties().schema());
+            return Ok(frames.remote().fetch(rank, part, schema)?.boxed());
         }
-        let reader = frames.store().read(segment, partition)?;
+        let reader = frames
+            .store()
+            .read(segment, partition, self.projection.as_deref())?;
         let check = self.check(rank, segment, partition);
         let checked = local(reader, read.clone()).and_then(move |batch| {
             let outcome = check.as_ref().map_or(Ok(()), |check| check.check(&batch));
@@ -135,8 +141,13 @@ impl FrameScanExec {
     fn check(&self, rank: u32, segment: QueryId, partition: usize) -> Option<Check> {
         let placed_by = self.frame.placed_by(segment);
         let (columns, placement) = placed_by.filter(|_| cfg!(debug_assertions))?;
+        let position = |column: &usize| match &self.projection {
+            Some(read) => read.iter().position(|one| one == column),
+            None => Some(*column),
+        };
+        let columns: Option<Vec<usize>> = columns.iter().map(position).collect();
         Some(Check {
-            columns: columns.to_vec(),
+            columns: columns?,
             placement: placement.clone(),
             rank: rank as usize,
             partition,
@@ -232,14 +243,9 @@ impl ExecutionPlan for FrameScanExec {
             .map(|part| self.read_part(part.rank, part.segment, partition, &frames, &read))
             .collect();
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let projection = self.projection.clone();
-        let rows = stream::iter(streams?).flatten().map(move |batch| {
-            let batch = match &projection {
-                Some(columns) => batch?.project(columns)?,
-                None => batch?,
-            };
+        let rows = stream::iter(streams?).flatten().map_ok(move |batch| {
             metrics.record_output(batch.num_rows());
-            Ok(batch)
+            batch
         });
         let schema = Arc::clone(self.properties.equivalence_properties().schema());
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))

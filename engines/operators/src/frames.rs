@@ -13,14 +13,24 @@ use crate::error::OperatorsError;
 
 /// Reads partitions that other engines hold.
 pub trait RemoteFrames: fmt::Debug + Send + Sync {
-    /// The rows of a partition of a segment on another engine.
+    /// These columns, or all, of a partition of a segment on another engine. Their schema is given.
     fn fetch(
         &self,
         rank: u32,
-        segment: QueryId,
-        partition: usize,
+        part: RemotePart,
         schema: SchemaRef,
     ) -> Result<SendableRecordBatchStream>;
+}
+
+/// What is read of another engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemotePart {
+    /// The segment.
+    pub segment: QueryId,
+    /// Its partition on that engine.
+    pub partition: usize,
+    /// The columns, if not all.
+    pub columns: Option<Vec<usize>>,
 }
 
 /// The frames an engine can reach.

@@ -55,7 +55,7 @@ pub use distribute_rule::DistributeRule;
 pub use error::OperatorsError;
 pub use feed::SIDE_LABEL;
 pub use frame_scan_exec::{FrameScanExec, Scope};
-pub use frames::{Frames, RemoteFrames};
+pub use frames::{Frames, RemoteFrames, RemotePart};
 pub use head_exec::HeadExec;
 pub use keep::{Keep, Sources};
 pub use persist_exec::PersistExec;

@@ -43,6 +43,8 @@ pub enum ErrorCode {
     BuildMismatch,
     /// No cluster, no engine, or no answer in time.
     Unavailable,
+    /// What is read is being made again: the controller lets the query wait.
+    NotReady,
     /// A defect in Bireme.
     Internal,
 }
@@ -221,7 +223,9 @@ impl From<Fault> for Status {
             ErrorCode::TimedOut => Code::DeadlineExceeded,
             ErrorCode::OutOfMemory | ErrorCode::DiskFull => Code::ResourceExhausted,
             ErrorCode::BuildMismatch => Code::FailedPrecondition,
-            ErrorCode::EngineLost | ErrorCode::Unavailable => Code::Unavailable,
+            ErrorCode::EngineLost | ErrorCode::Unavailable | ErrorCode::NotReady => {
+                Code::Unavailable
+            }
             ErrorCode::ExecutionError | ErrorCode::Internal => Code::Internal,
         };
         let details = fault.to_header_json().into_bytes();

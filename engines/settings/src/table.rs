@@ -121,7 +121,7 @@ pub static TABLE: &[Setting] = &[
         Kind::Choice(&["lz4", "none"]),
         "lz4",
         Session,
-        "How rows are compressed before sorts, aggregates and joins write them to disk.",
+        "How rows are compressed on disk: those of sorts, aggregates and joins, and as the cluster has it frames.",
     ),
     row(
         "memory.spill_dir",

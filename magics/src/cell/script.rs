@@ -12,13 +12,14 @@ use crate::binding::{BoundSql, Known, Wanted, bind};
 use crate::columns::column_count;
 use crate::display::plan;
 use crate::display::table::{self, Facts};
-use crate::display::units::{count, counted, format_bytes, milliseconds};
+use crate::display::units::{count, counted, milliseconds};
 use crate::frame;
 use crate::host::{Host, StreamName};
 use crate::magic::Body;
 use crate::mime_bundle::MimeBundle;
 use crate::output::{CUT, Format, TEXT_ROWS_MAX, extent, print};
 use crate::runner::{Runner, Take};
+use crate::rust_rows::{Totals, too_many};
 use crate::sql_scanner::{Part, scan};
 use crate::text;
 
@@ -411,14 +412,11 @@ impl<'h> Script<'h> {
         };
         let (schema, summary) = self.rows(query, options, &mut take).await?;
         rows.finish(&schema).await?;
-        let elapsed = u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX);
-        self.acknowledge(&format!(
-            "{variable}: Table, {} × {} ({}) in {}",
-            counted(summary.rows, "row"),
-            counted(schema.fields().len() as u64, "column"),
-            format_bytes(bytes),
-            milliseconds(elapsed)
-        ));
+        let come = Totals {
+            rows: summary.rows,
+            bytes,
+        };
+        self.acknowledge(&come.told(variable, &schema, summary.elapsed));
         Ok(())
     }
 
@@ -469,17 +467,6 @@ impl<'h> Script<'h> {
 fn to_cell(mut fault: Fault, body: &Body) -> Fault {
     fault.position = fault.position.map(|position| body.to_cell(position));
     fault
-}
-
-/// More rows have come for Rust than it takes.
-pub(crate) fn too_many(tried: &str, bytes: u64, most: u64) -> Fault {
-    let message = format!(
-        "{tried}: {} have come, and rust.bind_limit is {}",
-        format_bytes(bytes),
-        format_bytes(most)
-    );
-    let hint = "aggregate on the engines, use a limit, or raise it with %config rust.bind_limit";
-    Fault::new(ErrorCode::OutOfMemory, message).with_hint(hint)
 }
 
 /// What a definition did.

@@ -45,12 +45,10 @@ static SPEC: Spec = Spec {
             "Most rows the result has; the view has no limit.",
         ),
         Flag::value("rows", ValueKind::Count, "display.rows", "Most rows shown."),
-        Flag::value(
-            "timeout",
-            ValueKind::Duration,
-            "query.timeout",
-            "Longest time a query may run.",
-        ),
+        Flag {
+            doc: "Longest time a query may run.",
+            ..Flag::TIMEOUT
+        },
         Flag::value(
             "format",
             ValueKind::Choice(Format::WORDS),

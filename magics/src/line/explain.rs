@@ -8,7 +8,7 @@ use bireme_protocol::{ErrorCode, Fault};
 use crate::cell::script::Script;
 use crate::host::Host;
 use crate::line::show::select_all;
-use crate::magic::{BodyKind, Call, Example, Flag, Forms, Magic, Spec, ValueKind, is_name};
+use crate::magic::{BodyKind, Call, Example, Flag, Forms, Magic, Spec, is_name};
 
 /// `%explain` and `%%explain`.
 #[derive(Debug)]
@@ -23,12 +23,7 @@ static SPEC: Spec = Spec {
     positionals: &[],
     flags: &[
         Flag::switch("analyze", "Run it, and show what every operator did."),
-        Flag::value(
-            "timeout",
-            ValueKind::Duration,
-            "query.timeout",
-            "Longest time it may run.",
-        ),
+        Flag::TIMEOUT,
     ],
     body: BodyKind::Sql,
     examples: &[

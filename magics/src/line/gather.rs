@@ -10,13 +10,13 @@ use bireme_protocol::proto::CatalogEntry;
 use bireme_protocol::{ErrorCode, Fault};
 
 use super::show::select_all;
-use crate::display::units::{counted, format_bytes, milliseconds};
 use crate::frame;
 use crate::host::Host;
 use crate::magic::{BodyKind, Call, Example, Flag, Forms, Magic, Positional, Spec, ValueKind};
 use crate::mime_bundle::MimeBundle;
 use crate::query::QueryService;
 use crate::runner::{Runner, Take, attach};
+use crate::rust_rows::{Totals, too_large};
 
 /// `%gather`.
 #[derive(Debug)]
@@ -37,12 +37,7 @@ static SPEC: Spec = Spec {
     flags: &[
         Flag::value("to", ValueKind::NewName, "NAME", "The Rust variable."),
         Flag::value("limit", ValueKind::Count, "none", "Most rows that come."),
-        Flag::value(
-            "timeout",
-            ValueKind::Duration,
-            "query.timeout",
-            "Longest time it may run.",
-        ),
+        Flag::TIMEOUT,
     ],
     body: BodyKind::None,
     examples: &[Example {
@@ -105,24 +100,10 @@ impl Magic for Gather {
             }
         };
         rows.finish(&schema).await?;
-        let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let told = format!(
-            "{variable}: Table, {} × {} ({}) in {}",
-            counted(gathered.rows, "row"),
-            counted(schema.fields().len() as u64, "column"),
-            format_bytes(gathered.bytes),
-            milliseconds(elapsed)
-        );
+        let told = gathered.told(variable, &schema, started.elapsed());
         host.display(MimeBundle::plain(told), None);
         Ok(())
     }
-}
-
-/// What has come.
-#[derive(Clone, Copy, Debug, Default)]
-struct Totals {
-    rows: u64,
-    bytes: u64,
 }
 
 /// The rows of a frame from the engines that hold them, until the user interrupts; its columns.
@@ -149,14 +130,4 @@ async fn from_engines(
     }
     serde_json::from_str(&entry.schema_json)
         .map_err(|error| Fault::internal(format!("read the columns of a frame: {error}")))
-}
-
-fn too_large(name: &str, variable: &str, bytes: u64, most: u64) -> Fault {
-    let message = format!(
-        "gather {name} into the Rust variable {variable}: it has {} or more, and rust.bind_limit is {}",
-        format_bytes(bytes),
-        format_bytes(most)
-    );
-    let hint = "aggregate on the engines, use --limit, or raise it with %config rust.bind_limit";
-    Fault::new(ErrorCode::OutOfMemory, message).with_hint(hint)
 }

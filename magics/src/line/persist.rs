@@ -27,15 +27,10 @@ static SPEC: Spec = Spec {
         doc: "A view or table.",
     }],
     flags: &[
-        Flag::value("as", ValueKind::NewName, "NAME", "The name of the frame."),
+        frame::name_flag("NAME"),
         frame::BY,
         frame::REPLICATE,
-        Flag::value(
-            "timeout",
-            ValueKind::Duration,
-            "query.timeout",
-            "Longest time it may run.",
-        ),
+        Flag::TIMEOUT,
     ],
     body: BodyKind::None,
     examples: &[

@@ -27,15 +27,10 @@ static SPEC: Spec = Spec {
         doc: "Files such as 'data/*.parquet', a view or table, or a Rust variable.",
     }],
     flags: &[
-        Flag::value("as", ValueKind::NewName, "SRC", "The name of the frame."),
+        frame::name_flag("SRC"),
         frame::BY,
         frame::REPLICATE,
-        Flag::value(
-            "timeout",
-            ValueKind::Duration,
-            "query.timeout",
-            "Longest time it may run.",
-        ),
+        Flag::TIMEOUT,
     ],
     body: BodyKind::None,
     examples: &[

@@ -35,12 +35,7 @@ static SPEC: Spec = Spec {
             "Most rows the result has.",
         ),
         Flag::value("rows", ValueKind::Count, "display.rows", "Most rows shown."),
-        Flag::value(
-            "timeout",
-            ValueKind::Duration,
-            "query.timeout",
-            "Longest time it may run.",
-        ),
+        Flag::TIMEOUT,
     ],
     body: BodyKind::None,
     examples: &[

@@ -10,4 +10,5 @@ mod progress;
 mod registry;
 mod samples;
 mod scripted_host;
+mod scripted_query;
 mod sql;

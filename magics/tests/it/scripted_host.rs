@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
 use async_trait::async_trait;
-use bireme_client::{QueryUpdate, RunOptions};
+use bireme_client::RunOptions;
 use bireme_magics::host::{LogSource, Restart, RowSink, StreamName};
 use bireme_magics::{
     Body, Cell, Host, MimeBundle, QueryService, RunningQuery, Segment, help, parse,
@@ -18,6 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::samples::{Step, answer, catalog, done, plan, rows, schema};
+use crate::scripted_query::{ScriptedQuery, ScriptedRows};
 
 /// What a cell did, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,7 +142,12 @@ impl ScriptedHost {
         Ok(())
     }
 
-    fn record(&self, event: Event) {
+    /// A query went before its end.
+    pub(crate) fn count_dropped_query(&self) {
+        self.state().cancelled_by_drop += 1;
+    }
+
+    pub(crate) fn record(&self, event: Event) {
         self.state().events.push(event);
     }
 
@@ -248,11 +252,7 @@ impl Host for ScriptedHost {
     }
 
     fn rows_for_rust(&self, variable: &str) -> Result<Box<dyn RowSink>, Fault> {
-        Ok(Box::new(ScriptedRows {
-            host: self.clone(),
-            variable: variable.to_string(),
-            rows: 0,
-        }))
+        Ok(Box::new(ScriptedRows::new(self.clone(), variable)))
     }
 
     async fn rows_of_rust(&self, variable: &str) -> Result<bireme_magics::host::RowsFile, Fault> {
@@ -296,11 +296,7 @@ impl QueryService for ScriptedHost {
             proto::StatementMode::Run => answer(&rows(3), 3),
             _ => vec![(Duration::ZERO, done(0, Some(plan())))],
         });
-        Ok(Box::new(ScriptedQuery {
-            steps: steps.into(),
-            host: self.clone(),
-            is_done: false,
-        }))
+        Ok(Box::new(ScriptedQuery::new(steps, self.clone())))
     }
 
     async fn define(
@@ -466,51 +462,4 @@ fn refuse_bad_names(sql: &str) -> Result<(), Fault> {
             column: column as u32 + 1,
             length: name.chars().count() as u32,
         }))
-}
-
-struct ScriptedQuery {
-    steps: VecDeque<Step>,
-    host: ScriptedHost,
-    is_done: bool,
-}
-
-#[async_trait]
-impl RunningQuery for ScriptedQuery {
-    fn id(&self) -> String {
-        "3f2a0c1d".into()
-    }
-
-    async fn next(&mut self) -> Option<Result<QueryUpdate, Fault>> {
-        let (after, update) = self.steps.pop_front()?;
-        tokio::time::sleep(after).await;
-        self.is_done |= matches!(update, QueryUpdate::Done(_));
-        Some(Ok(update))
-    }
-}
-
-impl Drop for ScriptedQuery {
-    fn drop(&mut self) {
-        if !self.is_done {
-            self.host.state().cancelled_by_drop += 1;
-        }
-    }
-}
-
-struct ScriptedRows {
-    host: ScriptedHost,
-    variable: String,
-    rows: usize,
-}
-
-#[async_trait]
-impl RowSink for ScriptedRows {
-    fn write(&mut self, batch: &RecordBatch) -> Result<u64, Fault> {
-        self.rows += batch.num_rows();
-        Ok(self.rows as u64 * 8)
-    }
-
-    async fn finish(self: Box<Self>, _: &Schema) -> Result<(), Fault> {
-        self.host.record(Event::Bound(self.variable, self.rows));
-        Ok(())
-    }
 }

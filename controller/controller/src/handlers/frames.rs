@@ -8,7 +8,8 @@ use crate::state::query_table::Query;
 use crate::state::sessions::Session;
 use crate::store::Write;
 use bireme_protocol::proto::{
-    Catalog, CatalogEntry, DropSegments, FrameMade, PublishRequest, Segment, engine_command,
+    Catalog, CatalogEntry, DropSegments, Frame, FrameMade, Lineage, PublishRequest, Segment,
+    engine_command,
 };
 use bireme_protocol::{ErrorCode, Fault, QueryId};
 use std::collections::{BTreeSet, HashSet};
@@ -17,8 +18,11 @@ impl State {
     /// The names a session's statements may read: its own, and frames that others have published.
     pub(super) fn catalog_of(&self, session: &str) -> Result<Catalog, Fault> {
         let session = self.sessions.get(session)?;
-        let mut catalog = session.catalog();
-        let own: BTreeSet<String> = names(&catalog.entries).map(str::to_string).collect();
+        let own: BTreeSet<&str> = session
+            .entries
+            .iter()
+            .map(|entry| entry.name.as_str())
+            .collect();
         let others = self
             .sessions
             .iter()
@@ -27,15 +31,19 @@ impl State {
             .flat_map(|other| other.entries.iter())
             .filter(|entry| {
                 let is_published = entry.frame.as_ref().is_some_and(|frame| frame.published);
-                is_published && !own.contains(&entry.name)
+                is_published && !own.contains(entry.name.as_str())
             });
-        catalog.entries.extend(published.cloned());
-        for entry in &mut catalog.entries {
-            if let Some(frame) = &mut entry.frame {
-                frame.lost = self.segments.loss(frame);
-            }
+        let mut entries: Vec<CatalogEntry> =
+            session.entries.iter().chain(published).map(brief).collect();
+        for frame in entries.iter_mut().filter_map(|entry| entry.frame.as_mut()) {
+            frame.lost = self.segments.loss(frame);
+            frame.pending = !frame.lost.is_empty() && !self.segments.is_given_up(frame);
         }
-        Ok(catalog)
+        Ok(Catalog {
+            session: session.name.clone(),
+            version: session.catalog_version,
+            entries,
+        })
     }
 
     /// A query has made a segment: it becomes a frame of its session, or a part of one.
@@ -46,7 +54,7 @@ impl State {
         made: FrameMade,
         actions: &mut Vec<Action>,
     ) {
-        let rebuild = self.segments.end_rebuild(query);
+        self.segments.end_rebuild(query);
         let Some(mut entry) = made.entry.filter(|_| !made.is_reused) else {
             return;
         };
@@ -54,15 +62,17 @@ impl State {
         let new: Vec<Segment> = segments.collect();
         new.iter().for_each(|segment| self.segments.add(segment));
         let ids = || new.iter().map(|segment| segment.id.clone()).collect();
-        let kept = match rebuild {
-            Some(rebuild) => self.put_back(&rebuild, &new, actions),
-            None if made.is_appended => self.append(session, &entry.name, &new, actions),
-            None => {
+        // It is the head that tells what its query makes again: a controller that has returned
+        // does not know.
+        let kept = match made.remakes.as_str() {
+            "" if made.is_appended => self.append(session, &entry.name, &new, actions),
+            "" => {
                 if let Some(frame) = &mut entry.frame {
                     frame.session = session.to_string();
                 }
                 self.define_frame(session, entry, actions)
             }
+            remade => self.put_back(session, remade, &new, actions),
         };
         if let Err(fault) = kept {
             tracing::warn!(%fault, query_id = %query, "a frame is not kept");
@@ -259,6 +269,36 @@ impl State {
     }
 }
 
-fn names(entries: &[CatalogEntry]) -> impl Iterator<Item = &str> {
-    entries.iter().map(|entry| entry.name.as_str())
+/// A name as queries need it: of what made a frame, which may list thousands of files, the
+/// fingerprint tells enough.
+fn brief(entry: &CatalogEntry) -> CatalogEntry {
+    let frame = entry.frame.as_ref().map(|frame| Frame {
+        layout: frame.layout.clone(),
+        segments: frame.segments.iter().map(without_sources).collect(),
+        session: frame.session.clone(),
+        published: frame.published,
+        ..Frame::default()
+    });
+    CatalogEntry {
+        name: entry.name.clone(),
+        kind: entry.kind,
+        sql: entry.sql.clone(),
+        schema_json: entry.schema_json.clone(),
+        defined_at_ms: entry.defined_at_ms,
+        directory: entry.directory.clone(),
+        frame,
+    }
+}
+
+fn without_sources(segment: &Segment) -> Segment {
+    let brief = |lineage: &Lineage| Lineage {
+        fingerprint: lineage.fingerprint.clone(),
+        ..Lineage::default()
+    };
+    Segment {
+        id: segment.id.clone(),
+        partitions: segment.partitions.clone(),
+        lineage: segment.lineage.as_ref().map(brief),
+        owners: segment.owners.clone(),
+    }
 }

@@ -1,5 +1,6 @@
 //! Queries are submitted, started, followed, cancelled, and reported to have ended.
 
+use super::adoption::failed;
 use super::finish::End;
 use crate::action::Action;
 use crate::clock::Moment;
@@ -9,7 +10,6 @@ use crate::state::admission::Share;
 use crate::state::engine_loss::EXIT_REPORT_WAIT;
 use crate::state::engine_registry::{AttachmentId, Head};
 use crate::state::query_table::{FOLLOWER_WAIT, Found, Phase, Query};
-use crate::state::sessions::Session;
 use crate::store::Write;
 use bireme_protocol::process::now_ms;
 use bireme_protocol::proto::{
@@ -104,6 +104,8 @@ impl State {
             progress: BTreeMap::new(),
             last_listed: now,
             confirm_until: None,
+            frames_seen: 0,
+            waits_for_frames: false,
             suspected: None,
             events: watch::Sender::new(QueryEvent {
                 query_id: id.to_string(),
@@ -136,6 +138,7 @@ impl State {
             return self.admission.release(Share::Place);
         };
         query.phase = Phase::Starting;
+        query.frames_seen = self.segments.version();
         query.started = Some(now);
         query.last_listed = now;
         query.head = Some(head.rank);
@@ -174,10 +177,6 @@ impl State {
         };
         let request = &query.request;
         let session = self.sessions.get(&request.session);
-        let carried_over = |session: &Session| {
-            let mut made = session.entries.iter().filter(|entry| entry.frame.is_some());
-            made.any(|entry| entry.defined_at_ms < session.opened_at_ms)
-        };
         let left = query.deadline.map(|deadline| deadline.since(now));
         StartRequest {
             query_id: id.to_string(),
@@ -192,10 +191,10 @@ impl State {
             delivery: request.delivery,
             topology_version: self.engines.topology_version(),
             persist: request.persist.clone(),
-            may_reuse: session.as_ref().is_ok_and(|session| carried_over(session)),
+            reuse_before_ms: session.as_ref().map_or(0, |session| session.opened_at_ms),
             settings: session.map_or_else(|_| Vec::new(), |session| session.settings()),
             rebuild: None,
-            is_unattended: false,
+            remakes: String::new(),
         }
     }
 
@@ -231,7 +230,52 @@ impl State {
                 actions.push(Action::Publish(query.events.clone(), event));
             }
             Err(_) if is_lost => {}
+            Err(fault) if fault.code == ErrorCode::NotReady => {
+                self.wait_for_frames(id, now, actions)
+            }
             Err(fault) => self.failed(id, fault, None, now, actions),
+        }
+    }
+
+    /// A query that reads what is being made again gives back its place until that is there.
+    fn wait_for_frames(&mut self, id: QueryId, now: Moment, actions: &mut Vec<Action>) {
+        let Some(query) = self.queries.live.get_mut(&id) else {
+            return;
+        };
+        self.admission.release(query.share);
+        query.phase = Phase::Queued;
+        query.waits_for_frames = true;
+        query.head = None;
+        query.head_address.clear();
+        query.engines.clear();
+        let event = query.event(0, now);
+        if let Some(submitter) = query.submitter.take() {
+            answer(submitter, Ok(event.clone()));
+        }
+        tracing::info!(query_id = %id, "query waits for a frame that is made again");
+        actions.push(Action::Save(Write::Query {
+            record: Box::new(query.record(0, now)),
+            head: None,
+        }));
+        actions.push(Action::Publish(query.events.clone(), event));
+    }
+
+    /// Puts queries that waited for frames in the queue, once something has become of those.
+    pub(super) fn queue_waiting(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let version = self.segments.version();
+        let has_waited =
+            |query: &&mut Query| query.waits_for_frames && query.frames_seen != version;
+        let waited = self.queries.live.values_mut().filter(has_waited);
+        let mut refused = Vec::new();
+        for query in waited {
+            query.waits_for_frames = false;
+            match self.admission.push(&query.request.session, query.id, false) {
+                Ok(share) => query.share = share,
+                Err(fault) => refused.push((query.id, fault)),
+            }
+        }
+        for (id, fault) in refused {
+            self.finish(id, failed(fault), now, actions);
         }
     }
 

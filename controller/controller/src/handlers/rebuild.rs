@@ -21,9 +21,11 @@ const OWNER_BYTES: usize = 2;
 impl State {
     /// Makes segments again that are lost or not where they should be, once all engines are there.
     pub(super) fn start_rebuilds(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        if !self.engines.are_all_up() {
+        let seen = (self.segments.version(), self.engines.wanted);
+        if !self.engines.are_all_up() || self.settled == Some(seen) {
             return;
         }
+        self.settled = Some(seen);
         for (rebuild, segment, layout) in self.unsettled() {
             let begun = match rebuild.source {
                 Source::Lineage => self.make_again(&rebuild, &segment, layout, now, actions),
@@ -105,8 +107,14 @@ impl State {
         // What is missing of a frame it was made from is made first.
         for read in lineage.names.iter().filter(|entry| entry.frame.is_some()) {
             let current = self.current(&rebuild.session, read)?;
-            let frame = current.frame.as_ref();
-            if frame.is_some_and(|frame| !self.segments.loss(frame).is_empty()) {
+            let Some(frame) = &current.frame else {
+                continue;
+            };
+            if self.segments.is_given_up(frame) {
+                let reason = format!("the frame {:?} it was made from is lost", read.name);
+                return Err(gone(&reason));
+            }
+            if !self.segments.loss(frame).is_empty() {
                 return Ok(());
             }
         }
@@ -174,8 +182,8 @@ impl State {
         let Some(segment) = segments.find(|one| one.id == rebuild.segment) else {
             return;
         };
-        start.may_reuse = false;
-        start.is_unattended = true;
+        start.reuse_before_ms = 0;
+        start.remakes.clone_from(&segment.id);
         let entries = match (rebuild.source, &segment.lineage) {
             (Source::Itself, _) => vec![only(entry, segment)],
             (Source::Lineage, Some(lineage)) => {
@@ -200,41 +208,34 @@ impl State {
     /// Puts a segment that was made again in the place of the old one.
     pub(super) fn put_back(
         &mut self,
-        rebuild: &Rebuild,
+        session: &str,
+        remade: &str,
         new: &[Segment],
         actions: &mut Vec<Action>,
     ) -> Result<(), Fault> {
-        let session = self.sessions.get_mut(&rebuild.session)?;
-        let entry = session
-            .entries
-            .iter_mut()
-            .find(|entry| entry.name == rebuild.name);
-        let placed = entry.and_then(|entry| {
+        let session = self.sessions.get_mut(session)?;
+        let placed = session.entries.iter_mut().find_map(|entry| {
             let frame = entry.frame.as_mut()?;
-            let old = frame
-                .segments
-                .iter_mut()
-                .find(|one| one.id == rebuild.segment)?;
+            let old = frame.segments.iter_mut().find(|one| one.id == remade)?;
             let lineage = old.lineage.take();
             old.clone_from(new.first()?);
             // Rows that were moved still come from what made them first.
-            if rebuild.source == Source::Itself {
+            if old.lineage.is_none() {
                 old.lineage = lineage;
             }
             Some(entry.clone())
         });
         let entry =
             placed.ok_or_else(|| Fault::new(ErrorCode::NotFound, "the frame is no more"))?;
+        tracing::info!(frame = %entry.name, "frame made again");
         session.catalog_version += 1;
         actions.push(Action::Save(Write::Name {
             session: session.name.clone(),
             version: session.catalog_version,
             entry,
         }));
-        tracing::info!(frame = %rebuild.name, "frame made again");
         let readers = self.queries.live.keys().copied().collect();
-        self.segments
-            .release(vec![rebuild.segment.clone()], readers);
+        self.segments.release(vec![remade.to_string()], readers);
         Ok(())
     }
 

@@ -44,21 +44,26 @@ pub(crate) struct Segments {
     unmoved: HashSet<String>,
     /// What engines are to let go of, and were not told.
     dropped: Vec<String>,
+    /// Grows with every change of what is held, being made, or given up.
+    version: u64,
 }
 
 impl Segments {
     /// An engine has told what it holds.
     pub(crate) fn set_held(&mut self, rank: u32, segments: Vec<String>) {
+        self.version += 1;
         self.held.insert(rank, segments.into_iter().collect());
     }
 
     /// What an engine held is gone with it.
     pub(crate) fn forget_engine(&mut self, rank: u32) {
+        self.version += 1;
         self.held.remove(&rank);
     }
 
     /// A segment has been made.
     pub(crate) fn add(&mut self, segment: &Segment) {
+        self.version += 1;
         for rank in ranks(segment) {
             self.held
                 .entry(rank)
@@ -93,6 +98,19 @@ impl Segments {
         String::new()
     }
 
+    /// Whether a frame is lost for good.
+    pub(crate) fn is_given_up(&self, frame: &Frame) -> bool {
+        let mut segments = frame.segments.iter();
+        segments.any(|segment| {
+            self.given_up.contains_key(&segment.id) && !self.missing(segment).is_empty()
+        })
+    }
+
+    /// Differs once something has changed of what is held, being made, or given up.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// A lost segment is made again by this query.
     pub(crate) fn begin_rebuild(&mut self, query: QueryId, rebuild: Rebuild) {
         self.rebuilds.insert(query, rebuild);
@@ -105,11 +123,14 @@ impl Segments {
 
     /// A query that makes something again has ended.
     pub(crate) fn end_rebuild(&mut self, query: QueryId) -> Option<Rebuild> {
-        self.rebuilds.remove(&query)
+        let ended = self.rebuilds.remove(&query)?;
+        self.version += 1;
+        Some(ended)
     }
 
     /// A segment is not made again.
     pub(crate) fn give_up(&mut self, rebuild: &Rebuild, reason: String) {
+        self.version += 1;
         match rebuild.source {
             Source::Lineage => drop(self.given_up.insert(rebuild.segment.clone(), reason)),
             Source::Itself => drop(self.unmoved.insert(rebuild.segment.clone())),
@@ -118,6 +139,7 @@ impl Segments {
 
     /// The engines have changed: what could not be moved may be now.
     pub(crate) fn retry_moves(&mut self) {
+        self.version += 1;
         self.unmoved.clear();
     }
 
@@ -142,6 +164,7 @@ impl Segments {
 
     /// Lets segments go once these queries have ended.
     pub(crate) fn release(&mut self, segments: Vec<String>, readers: HashSet<QueryId>) {
+        self.version += 1;
         for segment in &segments {
             self.given_up.remove(segment);
         }

@@ -37,6 +37,9 @@ pub(crate) struct State {
     pub(crate) losses: Losses,
     pub(crate) sessions: Sessions,
     pub(crate) segments: Segments,
+    /// The version of the segments and the engines wanted when it was last looked which to make
+    /// again.
+    pub(crate) settled: Option<(u64, u32)>,
     pub(crate) queries: QueryTable,
     pub(crate) admission: Admission,
     pub(crate) waiting: Waiting,
@@ -64,6 +67,7 @@ impl State {
             losses: Losses::default(),
             sessions: Sessions::new(sessions),
             segments: Segments::default(),
+            settled: None,
             queries: QueryTable::default(),
             no_member_since: Some(now),
             missing_since: Some(now),

@@ -1,7 +1,7 @@
 //! What exists: sessions with their names and settings. A session outlives its kernel; its names
 //! outlive the controller.
 
-use bireme_protocol::proto::{Catalog, CatalogEntry, SessionInfo, Setting};
+use bireme_protocol::proto::{CatalogEntry, SessionInfo, Setting};
 use bireme_protocol::{ErrorCode, Fault};
 use std::collections::BTreeMap;
 
@@ -27,14 +27,6 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn catalog(&self) -> Catalog {
-        Catalog {
-            session: self.name.clone(),
-            version: self.catalog_version,
-            entries: self.entries.clone(),
-        }
-    }
-
     pub(crate) fn settings(&self) -> Vec<Setting> {
         let settings = self.settings.iter().map(|(key, value)| Setting {
             key: key.clone(),

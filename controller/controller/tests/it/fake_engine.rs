@@ -6,9 +6,9 @@ use bireme_protocol::proto::engine_report::Report;
 use bireme_protocol::proto::engine_server::{Engine, EngineServer};
 use bireme_protocol::proto::{
     CatalogEntry, DescribeReply, DescribeRequest, Empty, EngineCancelRequest, EngineMemory,
-    EngineReport, EntryKind, Heartbeat, Hello, HelloReply, QueryEnded, QueryProgress, QueryState,
-    ReadSpansReply, ReadSpansRequest, Register, RunningQuery, Span, StartReply, StartRequest,
-    Topology, engine_command::Command,
+    EngineReport, EntryKind, FrameMade, Heartbeat, Hello, HelloReply, QueryEnded, QueryProgress,
+    QueryState, ReadSpansReply, ReadSpansRequest, Register, RunningQuery, Span, StartReply,
+    StartRequest, Topology, engine_command::Command,
 };
 use bireme_protocol::{Address, Fault, build_id};
 use bireme_settings::Home;
@@ -49,6 +49,7 @@ struct Shared {
     rank: u32,
     script: Mutex<Script>,
     running: Mutex<Vec<RunningQuery>>,
+    segments: Mutex<Vec<String>>,
     calls: mpsc::Sender<Call>,
 }
 
@@ -75,6 +76,7 @@ impl FakeEngine {
             rank,
             script: Mutex::default(),
             running: Mutex::default(),
+            segments: Mutex::default(),
             calls: calls_tx,
         });
         let address = Address::unix(home.engine_socket(rank));
@@ -156,8 +158,29 @@ impl FakeEngine {
         });
     }
 
+    /// Tells these segments as its own whenever it attaches.
+    pub(crate) fn holds(&self, segments: &[&str]) {
+        *self.shared.segments.lock().unwrap() = segments.iter().map(|id| id.to_string()).collect();
+    }
+
     /// Says, as its head, that a query has ended.
     pub(crate) async fn ends(&self, query: &str, state: QueryState, fault: Option<Fault>) {
+        self.ends_with(query, state, fault, None).await;
+    }
+
+    /// Says, as its head, that a query has made a part of a frame.
+    pub(crate) async fn makes(&self, query: &str, made: FrameMade) {
+        self.ends_with(query, QueryState::Succeeded, None, Some(made))
+            .await;
+    }
+
+    async fn ends_with(
+        &self,
+        query: &str,
+        state: QueryState,
+        fault: Option<Fault>,
+        made: Option<FrameMade>,
+    ) {
         let running = &self.shared.running;
         running
             .lock()
@@ -171,7 +194,7 @@ impl FakeEngine {
                 ..QueryProgress::default()
             }),
             fault_json: fault.map(|fault| fault.to_json()).unwrap_or_default(),
-            made: None,
+            made,
         };
         self.ended.send(ended).await.unwrap();
     }
@@ -219,7 +242,10 @@ impl Member {
             return;
         };
         let (reports, stream) = mpsc::channel(CALLS_MAX);
-        let register = Report::Register(self.register.clone());
+        let register = Report::Register(Register {
+            segments: self.shared.segments.lock().unwrap().clone(),
+            ..self.register.clone()
+        });
         reports.send(report(register)).await.unwrap();
         let mut client = ControllerClient::new(channel);
         let mut commands = match client.attach(ReceiverStream::new(stream)).await {
@@ -299,11 +325,12 @@ impl Engine for Service {
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {
+        // A test that sees the call may change the script for the next one.
+        let script = self.0.script.lock().unwrap().clone();
         self.0
             .calls
             .try_send(Call::Start(request.into_inner()))
             .unwrap();
-        let script = self.0.script.lock().unwrap().clone();
         if let Some(mut gate) = script.start_gate {
             drop(gate.wait_for(|is_open| *is_open).await);
         }

@@ -5,6 +5,7 @@ mod dependencies;
 mod engine_loss;
 mod engines;
 mod fake_engine;
+mod frames;
 mod harness;
 mod queries;
 mod queue;

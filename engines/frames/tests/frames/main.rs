@@ -1,7 +1,10 @@
-//! Tests of budgets, the spill directory and placement through their public behaviour.
+//! Tests of budgets, the spill directory, what is spilled and placement through their public
+//! behaviour.
 #![cfg(test)]
 
-mod batch_file;
 mod budget;
+mod frame_store;
 mod placement;
+mod small_disk;
 mod spill_directory;
+mod spilled_batches;

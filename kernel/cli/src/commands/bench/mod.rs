@@ -7,7 +7,9 @@ mod latency;
 mod lines;
 mod measures;
 mod peer;
+mod scatter;
 mod shuffle;
+mod spill;
 mod tpch;
 
 use crate::context::{Context, read_engines};
@@ -25,8 +27,12 @@ pub(crate) enum BenchCommand {
     Frames(frames::FramesArguments),
     /// How long a kernel, a cluster and `%%sql SELECT 1` take, and how much memory is resident.
     Latency(LatencyArguments),
+    /// How fast a Rust variable goes to the engines and back, beside ipyparallel with pandas if it is there.
+    Scatter(scatter::ScatterArguments),
     /// How fast two engines of this host exchange rows.
     Shuffle(shuffle::ShuffleArguments),
+    /// How fast a frame larger than memory goes to disk and comes back, beside dd with direct I/O.
+    Spill(spill::SpillArguments),
     /// The 22 queries of TPC-H, beside DuckDB, Polars and DataFusion where Python has them.
     Tpch(TpchArguments),
 }
@@ -78,7 +84,9 @@ impl BenchCommand {
             Self::Cells(arguments) => cells::run(&arguments),
             Self::Frames(arguments) => frames::run(&arguments, context),
             Self::Latency(arguments) => latency::run(&arguments),
+            Self::Scatter(arguments) => scatter::run(&arguments, context),
             Self::Shuffle(arguments) => shuffle::run(&arguments),
+            Self::Spill(arguments) => spill::run(&arguments, context),
             Self::Tpch(arguments) => tpch::run(&arguments, context),
         }
     }

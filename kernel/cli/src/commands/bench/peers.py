@@ -1,9 +1,11 @@
-"""Runs TPC-H queries, or Rust cells, in a peer of Bireme: one JSON object per line in and out."""
+"""Runs TPC-H queries, Rust cells, or moves of a table in a peer of Bireme: one JSON object per line in and out."""
 
+import atexit
 import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 
 TABLES = ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"]
@@ -69,6 +71,41 @@ def open_evcxr_jupyter(program):
         return 0
 
     return client.kernel_info(reply=True)["content"]["implementation_version"], run
+
+
+def open_ipyparallel(rows):
+    import ipyparallel
+    import numpy
+    import pandas
+
+    # Its files go with the measurement. The processes it starts look there too.
+    directory = tempfile.mkdtemp(prefix="bireme-bench-")
+    os.environ["IPYTHONDIR"] = directory
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    cluster = ipyparallel.Cluster(n=2)
+    client = cluster.start_and_connect_sync()
+    # Before its own way of ending, which waits for nobody: its controller writes files to the last.
+    atexit.register(cluster.stop_cluster_sync)
+    view = client[:]
+    view.execute("import pandas", block=True)
+    # The rows of `scatter.rs`.
+    ids = numpy.arange(int(rows))
+    data = pandas.DataFrame({"id": ids, "key": ids % 1000, "value": ids * 0.5, "share": ids / 7})
+    bounds = [len(data) * rank // len(client) for rank in range(len(client) + 1)]
+
+    def scatter():
+        # Its own `scatter` divides sequences: of a table it would make lists of columns.
+        parts = [data.iloc[start:end] for start, end in zip(bounds, bounds[1:])]
+        pushed = [client[rank].push({"data": part}, block=False) for rank, part in enumerate(parts)]
+        for one in pushed:
+            one.get()
+        return sum(len(part) for part in parts)
+
+    def gather():
+        return len(pandas.concat(view.pull("data", block=True)))
+
+    ways = {"scatter": scatter, "gather": gather}
+    return ipyparallel.__version__, lambda way: ways[way]()
 
 
 def main():

@@ -52,11 +52,6 @@ impl Column {
     }
 }
 
-/// The tables of TPC-H.
-pub(super) const TPCH_TABLES: [&str; 8] = [
-    "customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier",
-];
-
 pub(super) fn run(arguments: &TpchArguments, context: &Context) -> Result<ExitCode, CliError> {
     let home = context.home()?;
     let settings = context.settings(&home, arguments.engines.as_deref())?;
@@ -138,11 +133,15 @@ pub(super) async fn define_tables(session: &Session, data: &Path) -> Result<(), 
 }
 
 /// Runs a query on the cluster and takes all of its rows.
-pub(super) async fn run_query(session: &Session, sql: &str) -> Ran {
+async fn run_query(session: &Session, sql: &str) -> Ran {
+    run_statement(session, sql, &RunOptions::default()).await
+}
+
+pub(super) async fn run_statement(session: &Session, sql: &str, options: &RunOptions) -> Ran {
     let started_at = Instant::now();
     let mut rows = 0;
     let run = async {
-        let mut query = session.submit(sql, &RunOptions::default()).await?;
+        let mut query = session.submit(sql, options).await?;
         while let Some(update) = query.next().await {
             if let QueryUpdate::Batch(batch) = update? {
                 rows += batch.num_rows() as u64;
