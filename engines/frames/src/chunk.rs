@@ -35,14 +35,11 @@ struct Resident {
     references: usize,
 }
 
-/// What became of a column that was to go down. Nothing, if it was not in memory or somebody reads
-/// it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Demoted {
-    /// Bytes that left memory.
-    pub(crate) freed: usize,
-    /// Bytes that were not on disk before, as they are there.
-    pub(crate) written: usize,
+/// Where a column is read from.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Memory(ArrayRef),
+    Disk(DiskCopy),
 }
 
 /// What a chunk holds.
@@ -54,29 +51,29 @@ pub(crate) struct Held {
 }
 
 impl Chunk {
-    /// Keeps a batch of one column: in memory if there is room, else on disk, where `write` puts it.
+    /// Keeps a batch of one column in memory if there is room. If not, its bytes are given back,
+    /// which go to disk before anybody reads the chunk.
     pub(crate) fn keep(
         column: &RecordBatch,
         host: &HostTier,
         spread: usize,
-        write: impl FnOnce(&[u8]) -> Result<DiskCopy, FramesError>,
-    ) -> Result<Self, FramesError> {
+    ) -> Result<(Self, Option<Buffer>), FramesError> {
         let pieces = encode_batch(column)?;
         let bytes = pieces.iter().map(Buffer::len).sum();
-        let state = match host.store(&pieces, spread, FrameRoom::Most)? {
-            Some(encoded) => State {
-                resident: Some(Resident::new(encoded, &column.schema())?),
-                copy: None,
-            },
-            None => State {
-                resident: None,
-                copy: Some(write(&joined(&pieces, bytes))?),
-            },
+        let resident = match host.store(&pieces, spread, FrameRoom::Most)? {
+            Some(encoded) => Some(Resident::new(encoded, &column.schema())?),
+            None => None,
         };
-        Ok(Self {
+        let homeless = resident.is_none().then(|| joined(&pieces, bytes));
+        let state = State {
+            resident,
+            copy: None,
+        };
+        let chunk = Self {
             bytes,
             state: Mutex::new(state),
-        })
+        };
+        Ok((chunk, homeless))
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -99,59 +96,57 @@ impl Chunk {
         Some(Arc::clone(&resident.column))
     }
 
-    /// Reads the column from disk, and keeps it in memory if there is room to spare. It blocks. Gives
-    /// the bytes that were read, none when it was in memory by now.
-    pub(crate) fn restore(
-        &self,
-        schema: &SchemaRef,
-        host: &HostTier,
-        spread: usize,
-    ) -> Result<(ArrayRef, usize), FramesError> {
-        let copy = match &*self.state.lock() {
+    /// The column, or where it is on disk.
+    pub(crate) fn place(&self) -> Result<Place, FramesError> {
+        match &*self.state.lock() {
             State {
                 resident: Some(resident),
                 ..
-            } => return Ok((Arc::clone(&resident.column), 0)),
+            } => Ok(Place::Memory(Arc::clone(&resident.column))),
             State {
                 copy: Some(copy), ..
-            } => copy.clone(),
-            State { .. } => return Err(lost()),
-        };
-        let encoded = copy.read(self.bytes)?;
+            } => Ok(Place::Disk(copy.clone())),
+            State { .. } => Err(lost()),
+        }
+    }
+
+    /// The column from bytes that were read from disk; it stays in memory if there is room to spare.
+    pub(crate) fn restore(
+        &self,
+        encoded: Buffer,
+        schema: &SchemaRef,
+        host: &HostTier,
+        spread: usize,
+    ) -> Result<ArrayRef, FramesError> {
         let kept = host.store(std::slice::from_ref(&encoded), spread, FrameRoom::Spare)?;
         let Some(kept) = kept else {
-            return Ok((only_column(encoded, schema)?, copy.stored()));
+            return only_column(encoded, schema);
         };
         let resident = Resident::new(kept, schema)?;
         let column = Arc::clone(&resident.column);
         self.state.lock().resident = Some(resident);
-        Ok((column, copy.stored()))
+        Ok(column)
     }
 
-    /// Makes the column leave memory, if nobody reads it. It blocks while it writes; a reader that
-    /// comes meanwhile does not, and keeps the column in memory. One thread may do so at a time.
-    pub(crate) fn demote(
-        &self,
-        write: impl FnOnce(&[u8]) -> Result<DiskCopy, FramesError>,
-    ) -> Result<Demoted, FramesError> {
-        let mut written = 0;
-        if let Some(encoded) = self.without_copy() {
-            let copy = write(encoded.as_slice())?;
-            written = copy.stored();
-            self.state.lock().copy = Some(copy);
-        }
+    /// Tells where the column is on disk.
+    pub(crate) fn set_copy(&self, copy: DiskCopy) {
+        self.state.lock().copy = Some(copy);
+    }
+
+    /// Makes the column leave memory if it is on disk too and nobody reads it: a reader that has come
+    /// since it was written keeps it. Gives the bytes that are free.
+    pub(crate) fn leave_memory(&self) -> usize {
         let mut state = self.state.lock();
         let has_copy = state.copy.is_some();
         let left = state
             .resident
             .take_if(|resident| has_copy && !resident.is_read());
         drop(state);
-        let freed = if left.is_some() { self.bytes } else { 0 };
-        Ok(Demoted { freed, written })
+        left.map_or(0, |_| self.bytes)
     }
 
     /// The bytes of a column that nobody reads and that is in memory alone.
-    fn without_copy(&self) -> Option<Buffer> {
+    pub(crate) fn without_copy(&self) -> Option<Buffer> {
         let state = self.state.lock();
         let resident = state.resident.as_ref()?;
         (state.copy.is_none() && !resident.is_read()).then(|| resident.encoded.clone())
@@ -181,12 +176,12 @@ fn only_column(encoded: Buffer, schema: &SchemaRef) -> Result<ArrayRef, FramesEr
     column.ok_or_else(lost)
 }
 
-fn joined(pieces: &[Buffer], bytes: usize) -> Vec<u8> {
+fn joined(pieces: &[Buffer], bytes: usize) -> Buffer {
     let mut joined = Vec::with_capacity(bytes);
     pieces
         .iter()
         .for_each(|piece| joined.extend_from_slice(piece));
-    joined
+    Buffer::from_vec(joined)
 }
 
 /// It is in memory or on disk, always: both are taken away together with the chunk only.

@@ -1,10 +1,20 @@
-//! Bytes of a frame in a spill file: compressed where that is wanted and makes them fewer, checked
-//! when they are read.
+//! Bytes of frames in a spill file: several are written at once, compressed where that is wanted and
+//! makes them fewer, and checked when they are read. They go past the page cache: a frame leaves
+//! memory because there is little.
 
+use crate::aligned::{ALIGNMENT, Aligned};
 use crate::error::FramesError;
 use crate::spill_file::SpillTempFile;
 use arrow::buffer::{Buffer, MutableBuffer};
+use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
+use twox_hash::XxHash64;
+
+/// Where the checksum begins. It is not zero, so that a hole in a file is no copy.
+const SEED: u64 = 0x6269_7265_6d65_6672;
+/// Arrow's buffers begin on this.
+const BUFFER_ALIGNMENT: usize = 64;
 
 /// How frames are compressed on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,28 +33,43 @@ pub(crate) struct DiskCopy {
     offset: u64,
     /// Bytes there.
     stored: usize,
+    checksum: u64,
     is_compressed: bool,
 }
 
 impl DiskCopy {
-    /// Appends to a file that nobody else appends to meanwhile.
-    pub(crate) fn write(
-        file: Arc<SpillTempFile>,
-        bytes: &[u8],
+    /// Appends these to a file that nobody else appends to meanwhile, in one write.
+    pub(crate) fn write_all(
+        file: &Arc<SpillTempFile>,
+        pieces: &[Buffer],
         compression: Compression,
-    ) -> Result<Self, FramesError> {
-        let compressed = match compression {
-            Compression::Lz4 => Some(lz4_flex::block::compress(bytes)),
-            Compression::None => None,
-        };
-        let compressed = compressed.filter(|compressed| compressed.len() < bytes.len());
-        let stored = compressed.as_deref().unwrap_or(bytes);
-        Ok(Self {
-            offset: file.append_checked(stored)?,
-            file,
-            stored: stored.len(),
-            is_compressed: compressed.is_some(),
-        })
+    ) -> Result<Vec<Self>, FramesError> {
+        let stored: Vec<(Cow<'_, [u8]>, bool)> = pieces
+            .iter()
+            .map(|piece| compressed(piece.as_slice(), compression))
+            .collect();
+        let padded = |bytes: &[u8]| bytes.len().next_multiple_of(BUFFER_ALIGNMENT);
+        let total = stored.iter().map(|(bytes, _)| padded(bytes)).sum();
+        let mut block = Aligned::zeroed(total);
+        let mut rest: &mut [u8] = block.as_mut();
+        for (bytes, _) in &stored {
+            let (place, behind) = rest.split_at_mut(padded(bytes));
+            place[..bytes.len()].copy_from_slice(bytes);
+            rest = behind;
+        }
+        let mut offset = file.append_direct(&block)?;
+        let copies = stored.into_iter().map(|(bytes, is_compressed)| {
+            let copy = Self {
+                file: Arc::clone(file),
+                offset,
+                stored: bytes.len(),
+                checksum: XxHash64::oneshot(SEED, &bytes),
+                is_compressed,
+            };
+            offset += padded(&bytes) as u64;
+            copy
+        });
+        Ok(copies.collect())
     }
 
     /// Bytes on disk.
@@ -52,20 +77,63 @@ impl DiskCopy {
         self.stored
     }
 
-    /// The bytes that were written, so many of them. It blocks.
-    pub(crate) fn read(&self, bytes: usize) -> Result<Buffer, FramesError> {
-        let mut stored = MutableBuffer::from_len_zeroed(self.stored);
-        self.file.read_checked(stored.as_slice_mut(), self.offset)?;
+    /// The bytes that were written, in this order, each so many. What was written together is read
+    /// together. It blocks.
+    ///
+    /// # Errors
+    /// The disk fails, or gives other bytes than were written.
+    pub(crate) fn read_all(copies: &[(Self, usize)]) -> Result<Vec<Buffer>, FramesError> {
+        let mut buffers = Vec::with_capacity(copies.len());
+        for together in copies.chunk_by(|(one, _), (next, _)| one.is_before(next)) {
+            let (Some((first, _)), Some((last, _))) = (together.first(), together.last()) else {
+                continue;
+            };
+            let start = first.offset - first.offset % ALIGNMENT as u64;
+            let within = |offset: u64| usize::try_from(offset - start).unwrap_or(usize::MAX);
+            let mut block = Aligned::zeroed(within(last.offset) + last.stored);
+            first.file.read_direct(&mut block, start)?;
+            let block = Buffer::from(Bytes::from_owner(block));
+            for (copy, bytes) in together {
+                let stored = block.slice_with_length(within(copy.offset), copy.stored);
+                buffers.push(copy.plain(stored, *bytes)?);
+            }
+        }
+        Ok(buffers)
+    }
+
+    /// Whether another copy begins where this one ends.
+    fn is_before(&self, next: &Self) -> bool {
+        let padded = self.stored.next_multiple_of(BUFFER_ALIGNMENT) as u64;
+        Arc::ptr_eq(&self.file, &next.file) && self.offset + padded == next.offset
+    }
+
+    fn plain(&self, stored: Buffer, bytes: usize) -> Result<Buffer, FramesError> {
+        if XxHash64::oneshot(SEED, &stored) != self.checksum {
+            return Err(self.file.corrupt(self.offset, "its checksum is another"));
+        }
         if !self.is_compressed {
-            return Ok(stored.into());
+            return Ok(stored);
         }
         let mut plain = MutableBuffer::from_len_zeroed(bytes);
-        let read = lz4_flex::block::decompress_into(stored.as_slice(), plain.as_slice_mut());
-        match read {
+        match lz4_flex::block::decompress_into(&stored, plain.as_slice_mut()) {
             Ok(read) if read == bytes => Ok(plain.into()),
             Ok(_) | Err(_) => Err(self
                 .file
                 .corrupt(self.offset, "it is not what was compressed")),
         }
+    }
+}
+
+/// The bytes as they go to disk, and whether they are compressed there.
+fn compressed(bytes: &[u8], compression: Compression) -> (Cow<'_, [u8]>, bool) {
+    match compression {
+        Compression::Lz4 => {
+            let compressed = lz4_flex::block::compress(bytes);
+            match compressed.len() < bytes.len() {
+                true => (Cow::Owned(compressed), true),
+                false => (Cow::Borrowed(bytes), false),
+            }
+        }
+        Compression::None => (Cow::Borrowed(bytes), false),
     }
 }

@@ -1,7 +1,6 @@
 //! What frames have moved between tiers since the engine started. Names and units are RapidsMPF's
 //! (docs/statistics.md): bytes, times, and nanoseconds per direction.
 
-use crate::chunk::{Demoted, Held};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -44,23 +43,25 @@ pub(crate) struct FrameCounters {
 }
 
 impl FrameCounters {
-    /// A new batch.
-    pub(crate) fn kept(&self, held: Held) {
-        match held.in_memory {
-            0 => self.write_disk.add(held.on_disk, Duration::ZERO),
-            bytes => self.alloc_host.add(bytes, Duration::ZERO),
-        }
+    /// A new column is in memory.
+    pub(crate) fn kept(&self, bytes: usize, took: Duration) {
+        self.alloc_host.add(bytes, took);
     }
 
-    /// A batch was to leave memory.
-    pub(crate) fn demoted(&self, demoted: Demoted, took: Duration) {
-        match demoted {
-            Demoted {
-                freed: 0,
-                written: 0,
-            } => {}
-            Demoted { freed, written: 0 } => self.dropped_clean.add(freed, took),
-            Demoted { written, .. } => self.host_to_disk.add(written, took),
+    /// New columns went to disk, where they take so much.
+    pub(crate) fn kept_on_disk(&self, written: usize, took: Duration) {
+        self.write_disk.add(written, took);
+    }
+
+    /// A column that is in memory was written to disk.
+    pub(crate) fn copied_down(&self, written: usize, took: Duration) {
+        self.host_to_disk.add(written, took);
+    }
+
+    /// A column that was on disk too has left memory.
+    pub(crate) fn dropped(&self, bytes: usize) {
+        if bytes > 0 {
+            self.dropped_clean.add(bytes, Duration::ZERO);
         }
     }
 

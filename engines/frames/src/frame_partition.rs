@@ -1,18 +1,23 @@
 //! One partition of a segment: its batches in order, column by column, its spill file, and who reads
 //! it.
 
-use crate::chunk::{Chunk, Held};
+use crate::chunk::{Chunk, Held, Place};
 use crate::disk_copy::DiskCopy;
 use crate::error::FramesError;
 use crate::frame_store::FrameStore;
 use crate::spill_file::SpillTempFile;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use bireme_protocol::QueryId;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// What is written to disk in one call, at least, if there is so much.
+const WRITTEN_AT_ONCE: usize = 1 << 20;
 
 /// A partition that this engine holds.
 #[derive(Debug)]
@@ -116,14 +121,26 @@ impl FramePartition {
         self.batches.read().clone()
     }
 
-    /// Appends to the partition's file, one at a time.
-    fn write(&self, store: &FrameStore, bytes: &[u8]) -> Result<DiskCopy, FramesError> {
+    /// Appends to the partition's file, one at a time, and tells the chunks where. Gives the bytes
+    /// that are on disk now.
+    fn write(
+        &self,
+        store: &FrameStore,
+        chunks: &[&Chunk],
+        pieces: &[Buffer],
+    ) -> Result<usize, FramesError> {
         let mut file = self.file.lock();
         let file = match &mut *file {
             Some(file) => file,
             none => none.insert(store.spill().create()?),
         };
-        DiskCopy::write(Arc::clone(file), bytes, store.compression())
+        let copies = DiskCopy::write_all(file, pieces, store.compression())?;
+        let mut written = 0;
+        for (chunk, copy) in chunks.iter().zip(copies) {
+            written += copy.stored();
+            chunk.set_copy(copy);
+        }
+        Ok(written)
     }
 
     /// Pushes what nobody reads of a column to disk until so many bytes are free. Gives the bytes
@@ -134,18 +151,43 @@ impl FramePartition {
         column: usize,
         wanted: usize,
     ) -> Result<usize, FramesError> {
+        let batches = self.batches();
+        let mut chunks = batches.iter().filter_map(|batch| batch.columns.get(column));
         let mut freed = 0;
-        for batch in self.batches() {
-            if freed >= wanted {
-                break;
+        let mut is_last = false;
+        while freed < wanted && !is_last {
+            let most = wanted.saturating_sub(freed).min(WRITTEN_AT_ONCE);
+            let (mut together, mut pieces, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while bytes < most {
+                let Some(chunk) = chunks.next() else {
+                    is_last = true;
+                    break;
+                };
+                match chunk.without_copy() {
+                    Some(piece) => {
+                        bytes += piece.len();
+                        together.push(chunk);
+                        pieces.push(piece);
+                    }
+                    None => {
+                        let left = chunk.leave_memory();
+                        store.counters().dropped(left);
+                        freed += left;
+                    }
+                }
             }
-            let Some(chunk) = batch.columns.get(column) else {
-                break;
-            };
-            let begun = std::time::Instant::now();
-            let demoted = chunk.demote(|bytes| self.write(store, bytes))?;
-            freed += demoted.freed;
-            store.counters().demoted(demoted, begun.elapsed());
+            if together.is_empty() {
+                continue;
+            }
+            let begun = Instant::now();
+            let written = self.write(store, &together, &pieces)?;
+            store.counters().copied_down(written, begun.elapsed());
+            // They count as read while we hold them.
+            drop(pieces);
+            freed += together
+                .iter()
+                .map(|chunk| chunk.leave_memory())
+                .sum::<usize>();
         }
         Ok(freed)
     }
@@ -175,14 +217,29 @@ impl PartitionWriter {
         let partition = &self.partition;
         self.store.make_room(batch, partition.segment);
         let mut columns = Vec::with_capacity(partition.columns.len());
-        for (values, column) in batch.columns().iter().zip(&partition.columns) {
+        let (mut homeless, mut pieces) = (Vec::new(), Vec::new());
+        for (index, (values, column)) in batch.columns().iter().zip(&partition.columns).enumerate()
+        {
             let alone = RecordBatch::try_new(Arc::clone(&column.schema), vec![Arc::clone(values)]);
             let alone = alone.map_err(|source| codec_error("keep", batch.num_rows(), 1, source))?;
-            let write = |bytes: &[u8]| partition.write(&self.store, bytes);
-            let chunk = Chunk::keep(&alone, self.store.host(), partition.index, write)?;
-            self.store.counters().kept(chunk.held());
+            let begun = Instant::now();
+            let (chunk, rest) = Chunk::keep(&alone, self.store.host(), partition.index)?;
+            match rest {
+                Some(piece) => {
+                    homeless.push(index);
+                    pieces.push(piece);
+                }
+                None => self.store.counters().kept(chunk.bytes(), begun.elapsed()),
+            }
             column.last_used.store(self.store.now(), Ordering::Relaxed);
             columns.push(chunk);
+        }
+        if !homeless.is_empty() {
+            let begun = Instant::now();
+            let chunks: Vec<&Chunk> = homeless.iter().filter_map(|i| columns.get(*i)).collect();
+            let written = partition.write(&self.store, &chunks, &pieces)?;
+            let counters = self.store.counters();
+            counters.kept_on_disk(written, begun.elapsed());
         }
         partition.batches.write().push(Arc::new(Batch {
             rows: batch.num_rows(),
@@ -294,21 +351,37 @@ impl PartitionReader {
                 partition: self.partition.index,
             });
         };
+        let chunks = self.columns.iter().filter_map(|index| {
+            let column = self.partition.columns.get(*index)?;
+            Some((batch.columns.get(*index)?, &column.schema))
+        });
+        let places: Result<Vec<_>, FramesError> = chunks
+            .map(|(chunk, schema)| Ok((chunk, schema, chunk.place()?)))
+            .collect();
+        let places = places?;
+        let copies: Vec<(DiskCopy, usize)> = places
+            .iter()
+            .filter_map(|(chunk, _, place)| match place {
+                Place::Disk(copy) => Some((copy.clone(), chunk.bytes())),
+                Place::Memory(_) => None,
+            })
+            .collect();
+        let begun = Instant::now();
+        let mut read = DiskCopy::read_all(&copies)?.into_iter();
+        if !copies.is_empty() {
+            let stored = copies.iter().map(|(copy, _)| copy.stored()).sum();
+            self.store.counters().restored(stored, begun.elapsed());
+        }
         let (host, spread) = (self.store.host(), self.partition.index);
-        let mut columns = Vec::with_capacity(self.columns.len());
-        for index in &self.columns {
-            let (Some(chunk), Some(column)) = (
-                batch.columns.get(*index),
-                self.partition.columns.get(*index),
-            ) else {
-                continue;
-            };
-            let begun = std::time::Instant::now();
-            let (values, read) = chunk.restore(&column.schema, host, spread)?;
-            if read > 0 {
-                self.store.counters().restored(read, begun.elapsed());
+        let mut columns = Vec::with_capacity(places.len());
+        for (chunk, schema, place) in places {
+            match place {
+                Place::Memory(column) => columns.push(column),
+                Place::Disk(_) => {
+                    let encoded = read.next().unwrap_or_default();
+                    columns.push(chunk.restore(encoded, schema, host, spread)?);
+                }
             }
-            columns.push(values);
         }
         self.with_columns(columns, batch.rows)
     }

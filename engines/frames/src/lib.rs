@@ -2,6 +2,7 @@
 //! spill directory, the resident partitions of frames, and where a row belongs (placement). Moving
 //! rows between engines is left to bireme-collectives.
 
+mod aligned;
 mod batch_codec;
 mod budget;
 mod bytes_text;

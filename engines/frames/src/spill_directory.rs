@@ -14,7 +14,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     next: AtomicU64,
     pub(crate) budget: Arc<Budget>,
     pub(crate) counters: Counters,
+    /// Whether the file system lets large blocks go past the page cache, as far as is known.
+    pub(crate) is_direct: AtomicBool,
     /// Held while files may be here. It ends with the process, however that ends.
     _lock: File,
 }
@@ -81,6 +83,7 @@ impl SpillDirectory {
                 next: AtomicU64::new(0),
                 budget,
                 counters: Counters::default(),
+                is_direct: AtomicBool::new(true),
                 _lock: lock,
             }),
         })

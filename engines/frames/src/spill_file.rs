@@ -1,12 +1,15 @@
 //! One file of the spill directory: claimed from the budget before it is written, appended and
 //! read at offsets, removed on drop. Between two uses it is closed, so that joins that spill to many
-//! files at once do not run out of open ones.
+//! files at once do not run out of open ones. Large blocks may go past the page cache, which would
+//! take memory where there is little, and copy once more.
 
+use crate::aligned::Aligned;
 use crate::error::FramesError;
 use crate::spill_directory::Shared;
+use nix::fcntl::OFlag;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,11 +57,26 @@ impl SpillTempFile {
 
     /// Appends several parts as one.
     pub(crate) fn append_parts(&self, parts: &[&[u8]]) -> std::result::Result<u64, FramesError> {
+        self.append_to(parts, |options| self.open(options))
+    }
+
+    /// Appends aligned bytes past the page cache, where the file system can. Files that are written
+    /// so are written only so: every block begins aligned.
+    pub(crate) fn append_direct(&self, bytes: &Aligned) -> std::result::Result<u64, FramesError> {
+        self.append_to(&[bytes.as_ref()], |options| self.open_direct(options))
+    }
+
+    fn append_to(
+        &self,
+        parts: &[&[u8]],
+        open: impl FnOnce(&mut OpenOptions) -> io::Result<File>,
+    ) -> std::result::Result<u64, FramesError> {
         let length = parts.iter().map(|part| part.len() as u64).sum();
         self.shared.budget.reserve_disk(length)?;
         let offset = self.len();
         let begun = Instant::now();
-        let written = self.write(parts, offset);
+        let written =
+            open(OpenOptions::new().write(true)).and_then(|file| write_all(&file, parts, offset));
         let counters = &self.shared.counters;
         counters
             .write_nanoseconds
@@ -72,29 +90,48 @@ impl SpillTempFile {
         Ok(offset)
     }
 
-    fn write(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
-        let file = self.open(OpenOptions::new().write(true))?;
-        let mut at = offset;
-        for part in parts {
-            if let Err(error) = file.write_all_at(part, at) {
-                // A full disk gets back what was written of it.
-                let _ = file.set_len(offset);
-                return Err(error);
-            }
-            at += part.len() as u64;
-        }
-        Ok(())
-    }
-
     fn open(&self, options: &mut OpenOptions) -> io::Result<File> {
         options.open(&self.path)
     }
 
+    fn open_direct(&self, options: &mut OpenOptions) -> io::Result<File> {
+        let is_direct = &self.shared.is_direct;
+        if is_direct.load(Ordering::Relaxed) {
+            let opened = self.open(options.clone().custom_flags(OFlag::O_DIRECT.bits()));
+            match opened {
+                // Some file systems have no way past the page cache.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    is_direct.store(false, Ordering::Relaxed);
+                }
+                opened => return opened,
+            }
+        }
+        self.open(options)
+    }
+
     /// Reads exactly the buffer's length at the offset. It blocks.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::result::Result<(), FramesError> {
+        self.read_from(buffer, offset, |options| self.open(options))
+    }
+
+    /// Reads aligned bytes at an aligned offset past the page cache. It blocks.
+    pub(crate) fn read_direct(
+        &self,
+        buffer: &mut Aligned,
+        offset: u64,
+    ) -> std::result::Result<(), FramesError> {
+        self.read_from(buffer.as_mut(), offset, |options| self.open_direct(options))
+    }
+
+    fn read_from(
+        &self,
+        buffer: &mut [u8],
+        offset: u64,
+        open: impl FnOnce(&mut OpenOptions) -> io::Result<File>,
+    ) -> std::result::Result<(), FramesError> {
         let begun = Instant::now();
         let length = buffer.len() as u64;
-        self.open(OpenOptions::new().read(true))
+        open(OpenOptions::new().read(true))
             .and_then(|file| file.read_exact_at(buffer, offset))
             .map_err(|source| self.error("read", length, source))?;
         let counters = &self.shared.counters;
@@ -148,6 +185,19 @@ impl Drop for SpillTempFile {
             .files_live
             .fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+fn write_all(file: &File, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+    let mut at = offset;
+    for part in parts {
+        if let Err(error) = file.write_all_at(part, at) {
+            // A full disk gets back what was written of it.
+            let _ = file.set_len(offset);
+            return Err(error);
+        }
+        at += part.len() as u64;
+    }
+    Ok(())
 }
 
 fn nanoseconds_since(begun: Instant) -> u64 {

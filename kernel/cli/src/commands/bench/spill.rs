@@ -29,6 +29,8 @@ const ENGINES: &str = "1";
 /// The environment of the cluster, over whatever this process has in its own.
 const HOST_LIMIT: (&str, &str) = ("BIREME_MEMORY_HOST_LIMIT", "1GiB");
 const SPILL_DIRECTORY: &str = "BIREME_MEMORY_SPILL_DIR";
+/// dd writes as many bytes as it is given, and so shall the engine.
+const COMPRESSION: (&str, &str) = ("BIREME_MEMORY_SPILL_COMPRESSION", "none");
 /// The part of dd's rate that is to be reached.
 const BAR: f64 = 0.8;
 /// Rows that stay in memory and that the large frame is a multiple of: copying them costs little
@@ -39,7 +41,7 @@ const BASES_PER_GIBIBYTE: u64 = 4;
 const SPILLED: &str = "spilled";
 const CREATE: &str = "CREATE TABLE spilled AS SELECT * FROM base";
 const INSERT: &str = "INSERT INTO spilled SELECT * FROM base";
-const SCAN: &str = "SELECT sum(c) FROM spilled";
+const SCAN: &str = "SELECT sum(a), sum(b), sum(c), sum(d) FROM spilled";
 const MEBIBYTES_PER_GIBIBYTE: u64 = 1024;
 
 #[derive(Debug, Args)]
@@ -162,6 +164,7 @@ async fn start(context: &Context, home: &Home, disk: &Path) -> Result<Session, C
     options.launcher = options
         .launcher
         .with_environment(HOST_LIMIT.0, HOST_LIMIT.1)
+        .with_environment(COMPRESSION.0, COMPRESSION.1)
         .with_environment(SPILL_DIRECTORY, disk);
     start_cluster(home, &options).await?;
     let request = SessionRequest {
