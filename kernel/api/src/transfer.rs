@@ -193,7 +193,15 @@ pub fn read(path: impl AsRef<Path>) -> Result<Table, TransferError> {
     }
     let mut bytes = MutableBuffer::from_len_zeroed(length);
     io::Read::read_exact(&mut file, bytes.as_slice_mut())?;
-    Source::new(bytes.into()).table()
+    table_in(bytes.into())
+}
+
+/// The table in these bytes, which its arrays refer to.
+///
+/// # Errors
+/// When it is no table.
+pub fn table_in(bytes: Buffer) -> Result<Table, TransferError> {
+    Source::new(bytes).table()
 }
 
 pub(crate) struct Source {

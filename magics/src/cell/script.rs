@@ -27,8 +27,8 @@ use crate::text;
 pub(crate) struct Script<'h> {
     host: &'h dyn Host,
     body: &'h Body,
-    bound: BoundSql,
-    runner: Runner<'h>,
+    pub(super) bound: BoundSql,
+    pub(super) runner: Runner<'h>,
 }
 
 /// How the rows of a query are shown.
@@ -187,54 +187,6 @@ impl<'h> Script<'h> {
         let outcome = self.runner.run(sql, &options).await;
         let outcome = outcome.map_err(|fault| self.place(fault, sql, offset))?;
         Ok(frame::made(&outcome.summary))
-    }
-
-    /// Keeps the rows of a query as a frame; gives the acknowledgement.
-    pub(crate) async fn persist(
-        &mut self,
-        name: &str,
-        name_at: Position,
-        query: &Statement,
-        layout: PersistOptions,
-        timeout: Option<Duration>,
-    ) -> Result<String, Fault> {
-        let sql = format!("CREATE TABLE {name} AS\n{}", query.text);
-        let options = RunOptions {
-            values: self.bound.values_in(&query.text),
-            ..frame::options(layout, timeout)
-        };
-        let outcome = self.runner.run(&sql, &options).await;
-        let outcome = outcome.map_err(|fault| self.place_below(fault, name_at, query))?;
-        Ok(frame::made(&outcome.summary))
-    }
-
-    /// Moves a fault's place from a statement with a line of ours above the user's to the cell.
-    fn place_below(&self, fault: Fault, name_at: Position, query: &Statement) -> Fault {
-        match fault.position {
-            // The line above the user's own text has nothing of theirs but the name.
-            Some(at) if at.line <= 1 => fault.at(name_at),
-            Some(at) => {
-                let line = at.line - 1;
-                let fault = fault.at(Position { line, ..at });
-                self.place(fault, &query.text, query.offset)
-            }
-            None => fault,
-        }
-    }
-
-    /// Defines a view by the query of a statement; gives the acknowledgement. `name_at` is where
-    /// the name stands in the cell.
-    pub(crate) async fn define_view(
-        &mut self,
-        name: &str,
-        name_at: Position,
-        query: &Statement,
-    ) -> Result<String, Fault> {
-        let sql = format!("CREATE OR REPLACE VIEW {name} AS\n{}", query.text);
-        let values = self.bound.values_in(&query.text);
-        let defined = self.runner.define(&sql, values).await;
-        let reply = defined.map_err(|fault| self.place_below(fault, name_at, query))?;
-        Ok(acknowledgement(reply))
     }
 
     async fn define(&mut self, text: &str, offset: usize) -> Result<String, Fault> {
@@ -455,7 +407,7 @@ impl<'h> Script<'h> {
     }
 
     /// Moves a fault's place from a piece of the bound SQL to the cell.
-    fn place(&self, mut fault: Fault, piece: &str, offset: usize) -> Fault {
+    pub(super) fn place(&self, mut fault: Fault, piece: &str, offset: usize) -> Fault {
         fault.position = fault.position.map(|position| {
             let typed = self.bound.locate(&self.body.text, piece, offset, position);
             self.body.to_cell(typed)
@@ -470,7 +422,7 @@ fn to_cell(mut fault: Fault, body: &Body) -> Fault {
 }
 
 /// What a definition did.
-fn acknowledgement(reply: DefineReply) -> String {
+pub(super) fn acknowledgement(reply: DefineReply) -> String {
     let entry = reply.entry.unwrap_or_default();
     let verb = if reply.replaced {
         "replaced"

@@ -29,6 +29,8 @@ static SPEC: Spec = Spec {
           `{{!name}}` puts the text of the value into the statement. Files are tables: `FROM 'data/*.parquet'`.\n\n\
           `--persist` keeps the rows on the engines, as the frame NAME: later cells read them from memory. \
           `CREATE TABLE f AS SELECT ...` does the same, `INSERT INTO f` adds rows.\n\n\
+          `--sink PATH` writes the rows to files: one if PATH ends like `.parquet`, `.csv`, `.json` or \
+          `.arrow`, else a directory of Parquet files. `COPY (SELECT ...) TO 'PATH'` does the same.\n\n\
           In a line, the name comes with an arrow: `%sql fast << SELECT ...`.",
     positionals: &[Positional {
         name: "NAME",
@@ -67,7 +69,12 @@ static SPEC: Spec = Spec {
         ),
         frame::BY,
         frame::REPLICATE,
-        Flag::later("sink"),
+        Flag::value(
+            "sink",
+            ValueKind::Text,
+            "none",
+            "Write all rows of the last query to this file, or to files in this directory/, and show none.",
+        ),
         Flag::later("device"),
     ],
     body: BodyKind::Sql,
@@ -87,6 +94,10 @@ static SPEC: Spec = Spec {
         Example {
             cell: "%%sql --to rows\nSELECT * FROM fast",
             doc: "bind the rows to a Rust variable",
+        },
+        Example {
+            cell: "%%sql --sink fast.parquet\nSELECT * FROM fast",
+            doc: "write the rows to a file, as COPY does",
         },
         Example {
             cell: "%sql --limit 5 SELECT * FROM fast",
@@ -124,6 +135,50 @@ impl Magic for Sql {
     }
 }
 
+/// Flags that do not go together, and why: a flag, then the one that is pointed at.
+const CONFLICTS: [(&str, &str, &str); 8] = [
+    (
+        "lazy",
+        "to",
+        "--lazy runs nothing, so there are no rows for --to",
+    ),
+    (
+        "persist",
+        "lazy",
+        "--lazy runs nothing, so there is nothing to persist",
+    ),
+    (
+        "persist",
+        "to",
+        "--persist keeps the rows on the engines, --to brings them here",
+    ),
+    (
+        "persist",
+        "limit",
+        "a frame has all rows: write LIMIT into the query",
+    ),
+    (
+        "sink",
+        "lazy",
+        "--lazy runs nothing, so there is nothing to write",
+    ),
+    (
+        "sink",
+        "persist",
+        "--sink writes the rows to files, --persist keeps them on the engines",
+    ),
+    (
+        "sink",
+        "to",
+        "--sink writes the rows to files, --to brings them here",
+    ),
+    (
+        "sink",
+        "limit",
+        "--sink writes all rows: write LIMIT into the query",
+    ),
+];
+
 /// What names the last statement only fits a query.
 fn check_last(script: &Script<'_>, call: &Call, last: &Statement) -> Result<(), Fault> {
     let usage = |message: String, argument: &str| {
@@ -132,9 +187,10 @@ fn check_last(script: &Script<'_>, call: &Call, last: &Statement) -> Result<(), 
         fault.at(position)
     };
     let name = call.arguments.text("NAME");
-    if call.arguments.has("lazy") && call.arguments.has("to") {
-        let message = "--lazy runs nothing, so there are no rows for --to";
-        return Err(usage(message.into(), "to").with_hint("leave one of the two out"));
+    for (flag, other, reason) in CONFLICTS {
+        if call.arguments.has(flag) && call.arguments.has(other) {
+            return Err(usage(reason.into(), other).with_hint("leave one of the two out"));
+        }
     }
     if call.arguments.has("lazy") && name.is_none() {
         let hint = format!("{} NAME --lazy defines the view NAME", call.title());
@@ -145,21 +201,6 @@ fn check_last(script: &Script<'_>, call: &Call, last: &Statement) -> Result<(), 
         let hint = format!("{} NAME --persist keeps the frame NAME", call.title());
         return Err(usage("--persist needs the NAME it keeps".into(), "persist").with_hint(hint));
     }
-    for (other, reason) in [
-        (
-            "lazy",
-            "--lazy runs nothing, so there is nothing to persist",
-        ),
-        (
-            "to",
-            "--persist keeps the rows on the engines, --to brings them here",
-        ),
-        ("limit", "a frame has all rows: write LIMIT into the query"),
-    ] {
-        if persists && call.arguments.has(other) {
-            return Err(usage(reason.into(), other).with_hint("leave one of the two out"));
-        }
-    }
     for layout in ["by", "replicate"] {
         if !persists && call.arguments.has(layout) {
             let message = format!("--{layout} lays out a frame, and none is kept");
@@ -169,6 +210,8 @@ fn check_last(script: &Script<'_>, call: &Call, last: &Statement) -> Result<(), 
     let variable = call.arguments.text("to");
     let wants = name.map(|name| format!("the view {name}"));
     let wants = wants.or(variable.map(|variable| format!("the variable {variable}")));
+    let path = call.arguments.text("sink");
+    let wants = wants.or(path.map(|path| format!("--sink {path}")));
     match wants {
         Some(wants) if last.kind != StatementKind::Query => {
             let message = format!("{wants} needs a query, and the last statement is none");
@@ -213,6 +256,12 @@ async fn run_last(script: &mut Script<'_>, call: &Call, last: &Statement) -> Res
     if let Some(variable) = call.arguments.text("to") {
         let limit = call.arguments.integer("limit");
         return script.bind(last, variable, limit, call.timeout()).await;
+    }
+    if let Some(path) = call.arguments.text("sink") {
+        let path_at = call.arguments.position("sink").unwrap_or(call.position());
+        let written = script.sink(path, path_at, last, call.timeout()).await?;
+        script.acknowledge(&written);
+        return Ok(());
     }
     let showing = Showing {
         format: Format::read(call.arguments.text("format")),

@@ -86,20 +86,16 @@ const CELLS: &[(&str, &str, &str)] = &[
     ),
     ("%%sql --timeout «soon»\nSELECT 1", "not a duration", ""),
     ("%%sql v «--lazy»=yes\nSELECT 1", "takes no value", ""),
+    ("%%sql v «--sink»\nSELECT 1", "--sink needs a value", ""),
     (
-        "%%sql v «--sink»\nSELECT 1",
-        "--sink is not built yet",
-        "%%sql takes",
+        "%%sql --sink out.parquet «--limit» 5\nSELECT 1",
+        "--sink writes all rows",
+        "leave one of the two out",
     ),
     (
-        "%%sql «--sink» rows\nSELECT 1",
-        "--sink is not built yet",
-        "",
-    ),
-    (
-        "%%sql «--sink» 'out.parquet'\nSELECT 1",
-        "--sink is not built yet",
-        "",
+        "%%sql v «--persist» --sink out.parquet\nSELECT 1",
+        "--sink writes the rows to files, --persist keeps them",
+        "leave one of the two out",
     ),
     (
         "%%sql «--device» gpu\nSELECT 1",

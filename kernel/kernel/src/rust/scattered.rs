@@ -1,16 +1,21 @@
 //! Rows of a Rust variable on their way to the engines: a cell of our own writes them to memory that
-//! only this process and the cell's know, and from there they go to a file that engines read.
+//! only this process and the cell's know, and from there, where they are not copied once more, they
+//! go to a file that engines read.
 
 use super::value;
 use super::{RustCode, RustLink};
+use arrow::buffer::Buffer;
 use arrow::ipc::writer::FileWriter;
 use bireme::Table;
 use bireme_jupyter::ExecuteContext;
 use bireme_magics::host::RowsFile;
 use bireme_protocol::{ErrorCode, Fault, QueryId};
 use bireme_settings::Settings;
+use bireme_shared_memory::Mapping;
+use bytes::Bytes;
+use rustix::fs::{MemfdFlags, SealFlags};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +38,8 @@ pub(crate) async fn write(
         let message = format!("scatter the Rust variable {variable}: {reason}");
         Fault::new(ErrorCode::ExecutionError, message)
     };
-    let memory = rustix::fs::memfd_create("bireme rows", rustix::fs::MemfdFlags::CLOEXEC);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = rustix::fs::memfd_create("bireme rows", flags);
     let memory = File::from(memory.map_err(|error| failed(error.to_string()))?);
     let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
     let code = RustCode {
@@ -52,14 +58,27 @@ pub(crate) async fn write(
     let directory = directory.to_path_buf();
     let variable = variable.to_string();
     let kept = tokio::task::spawn_blocking(move || {
-        let table = bireme::transfer::read(&path).map_err(|error| error.to_string())?;
-        drop(memory);
+        let table = table_in(memory)?;
         Kept::write(&directory, &variable, &table)
     });
     let kept = kept.await.map_err(|error| failed(error.to_string()))?;
     let kept = kept.map_err(failed)?;
     let path = kept.path.to_string_lossy().into_owned();
     Ok(RowsFile::new(path, Box::new(kept)))
+}
+
+/// The table in memory that a cell has written, read in place.
+fn table_in(memory: File) -> Result<Table, String> {
+    let told = |error: &dyn std::fmt::Display| error.to_string();
+    let bytes = memory.metadata().map_err(|error| told(&error))?.len();
+    // What is mapped may not become shorter under its readers.
+    rustix::fs::fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW)
+        .map_err(|error| told(&error))?;
+    let mapping = Mapping::new(&OwnedFd::from(memory)).map_err(|error| told(&error))?;
+    let block = mapping.block(0, bytes, Arc::new(|_| {}));
+    let block = block.map_err(|error| told(&error))?;
+    let table = bireme::transfer::table_in(Buffer::from(Bytes::from_owner(block)));
+    table.map_err(|error| told(&error))
 }
 
 /// A file that goes with this.
