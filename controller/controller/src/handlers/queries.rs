@@ -66,6 +66,9 @@ impl State {
     ) -> Result<Query, Fault> {
         let session = self.sessions.get_mut(&request.session)?;
         session.touched_at_ms = now_ms();
+        if !std::mem::replace(&mut session.is_in_use, true) {
+            self.segments.change();
+        }
         let timeout = match request.timeout_ms {
             0 => session
                 .settings

@@ -7,6 +7,7 @@ use crate::clock::Moment;
 use crate::state::State;
 use crate::state::frames::{Rebuild, Source};
 use crate::state::query_table::Query;
+use crate::state::sessions::Session;
 use crate::store::Write;
 use bireme_protocol::proto::{
     Catalog, CatalogEntry, Frame, LayoutKind, PersistOptions, Segment, Setting, StartRequest,
@@ -49,9 +50,11 @@ impl State {
                 let Some(frame) = &entry.frame else {
                     continue;
                 };
+                let is_wanted = is_wanted(session, frame);
                 for segment in &frame.segments {
                     let is_lost = !self.segments.missing(segment).is_empty();
                     let source = match is_lost {
+                        true if !is_wanted => continue,
                         true => Source::Lineage,
                         false if self.is_displaced(frame, segment) => Source::Itself,
                         false => continue,
@@ -110,7 +113,8 @@ impl State {
             let Some(frame) = &current.frame else {
                 continue;
             };
-            if self.segments.is_given_up(frame) {
+            let owner = self.sessions.get(owner_of(read, &rebuild.session))?;
+            if self.segments.is_given_up(frame) || !is_wanted(owner, frame) {
                 let reason = format!("the frame {:?} it was made from is lost", read.name);
                 return Err(gone(&reason));
             }
@@ -260,12 +264,7 @@ impl State {
 
     /// The frame that another was made from, as it is now.
     fn current(&self, session: &str, read: &CatalogEntry) -> Result<CatalogEntry, Fault> {
-        let owner = read
-            .frame
-            .as_ref()
-            .map_or("", |frame| frame.session.as_str());
-        let owner = if owner.is_empty() { session } else { owner };
-        let entries = &self.sessions.get(owner)?.entries;
+        let entries = &self.sessions.get(owner_of(read, session))?.entries;
         let is_same = |entry: &&CatalogEntry| {
             entry.name == read.name && entry.defined_at_ms == read.defined_at_ms
         };
@@ -274,6 +273,18 @@ impl State {
             Fault::new(ErrorCode::NotFound, reason)
         })
     }
+}
+
+/// Whether a lost frame is made again: not what was lost before this controller began, until
+/// somebody comes who may read it.
+fn is_wanted(session: &Session, frame: &Frame) -> bool {
+    session.is_in_use || frame.published
+}
+
+/// The session of a frame that one of this session reads.
+fn owner_of<'a>(read: &'a CatalogEntry, session: &'a str) -> &'a str {
+    let owner = read.frame.as_ref().map(|frame| frame.session.as_str());
+    owner.filter(|owner| !owner.is_empty()).unwrap_or(session)
 }
 
 /// The frame as if it had one segment.

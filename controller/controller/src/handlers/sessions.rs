@@ -74,6 +74,9 @@ impl State {
         session.client = request.client;
         session.touched_at_ms = touched_at_ms;
         session.opened_at_ms = touched_at_ms;
+        if !std::mem::replace(&mut session.is_in_use, true) {
+            self.segments.change();
+        }
         let info = session.info(is_new);
         let write = Write::Session {
             name,

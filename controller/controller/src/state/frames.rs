@@ -106,6 +106,11 @@ impl Segments {
         })
     }
 
+    /// Something has changed of what is to be made again.
+    pub(crate) fn change(&mut self) {
+        self.version += 1;
+    }
+
     /// Differs once something has changed of what is held, being made, or given up.
     pub(crate) fn version(&self) -> u64 {
         self.version

@@ -18,6 +18,8 @@ pub(crate) struct Session {
     pub(crate) touched_at_ms: i64,
     /// When its latest client opened it: names made before are carried over.
     pub(crate) opened_at_ms: i64,
+    /// Whether it has asked this controller for anything.
+    pub(crate) is_in_use: bool,
     /// Grows with every change of its names.
     pub(crate) catalog_version: u64,
     /// In the order they were first defined.
@@ -143,6 +145,7 @@ impl Sessions {
             client: String::new(),
             touched_at_ms,
             opened_at_ms: touched_at_ms,
+            is_in_use: true,
             catalog_version: 0,
             entries: Vec::new(),
             settings: BTreeMap::new(),

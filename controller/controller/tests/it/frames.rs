@@ -258,3 +258,35 @@ async fn rows_that_are_moved_keep_what_made_them() {
     assert_eq!(lineage.fingerprint, "same");
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lost_while_nobody_was_there_is_made_again_for_who_comes() {
+    let directory = TempDir::new().unwrap();
+    let home = Home::at(directory.path()).unwrap();
+    let mut zero = FakeEngine::start(&home, 0);
+    let one = FakeEngine::start(&home, 1);
+    let mut controller = ControllerProcess::start(&home).await;
+    let client = &mut controller.client;
+    wait_engines(client, 2).await;
+    open_session(client, SESSION).await;
+    let made = make(client, &mut zero, CREATE).await;
+    controller.kill();
+    // The engines begin anew, as after `bireme cluster stop`.
+    zero.kill().await;
+    one.kill().await;
+    let mut zero = FakeEngine::start(&home, 0);
+    let _one = FakeEngine::start(&home, 1);
+    let mut controller = ControllerProcess::start(&home).await;
+    let client = &mut controller.client;
+    wait_engines(client, 2).await;
+    open_session(client, "another").await;
+    let query = client.submit(request("another", "SELECT 1 FROM t")).await;
+    let start = zero.next_start().await;
+    assert_eq!(start.query_id, query.unwrap().into_inner().query_id);
+    zero.ends(&start.query_id, QueryState::Succeeded, None)
+        .await;
+    watch(client, &start.query_id).await;
+    open_session(client, SESSION).await;
+    assert_eq!(zero.next_start().await.remakes, made);
+    controller.kill();
+}
