@@ -491,3 +491,20 @@ async fn a_question_that_may_be_rust_outlives_a_lost_cluster() {
     let fault = host.run("?ais").await.unwrap_err();
     assert_eq!(fault.code, ErrorCode::Unavailable);
 }
+
+#[tokio::test]
+async fn a_sink_is_a_copy_whose_format_its_path_tells() {
+    for (path, copied) in [
+        ("out.parquet", "TO 'out.parquet'"),
+        ("data/out.csv", "TO 'data/out.csv'"),
+        ("v1.2/out/", "TO 'v1.2/out/' STORED AS PARQUET"),
+        ("\"it's\"", "TO 'it''s' STORED AS PARQUET"),
+    ] {
+        let host = ScriptedHost::with_parameters(&[]);
+        let cell = format!("%%sql --sink {path}\nSELECT 1");
+        host.run(&cell).await.unwrap();
+        let (sql, _) = host.submitted().remove(0);
+        assert_eq!(sql, format!("COPY (\nSELECT 1\n) {copied}"));
+        assert!(host.transcript().contains("written in"), "{cell}");
+    }
+}
