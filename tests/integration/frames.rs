@@ -181,6 +181,45 @@ fn a_lost_frame_whose_files_have_changed_says_so() {
 }
 
 #[test]
+fn rows_that_were_added_come_back_too_and_queries_wait_for_them() {
+    let cluster = cluster(2, "");
+    sql(&cluster, "CREATE TABLE f AS SELECT * FROM 'rows/a.parquet'");
+    sql(&cluster, "CREATE TABLE b AS SELECT k, g, s FROM f");
+    sql(&cluster, "INSERT INTO f SELECT * FROM 'rows/b.parquet'");
+    sql(
+        &cluster,
+        "INSERT INTO f SELECT k + 1000000, g, s FROM f WHERE k < 100",
+    );
+    let totals = sql(&cluster, TOTALS);
+    assert!(totals.contains("\n120200,"), "{totals}");
+    let before = cluster.engine(1).unwrap();
+    before.signal("KILL");
+    wait_until("the engine to be back", REBUILT, || {
+        let engine = cluster.engine(1)?;
+        (engine.id != before.id).then_some(())
+    });
+    assert_eq!(sql(&cluster, TOTALS), totals);
+    // What was made of the frame has none of the rows that came later.
+    let made = "SELECT count(*) AS n, sum(k) AS k FROM b";
+    assert_eq!(sql(&cluster, made), "n,k\n60000,1799970000\n");
+}
+
+#[test]
+fn what_depends_on_the_time_is_not_silently_made_again() {
+    let cluster = cluster(2, "");
+    sql(
+        &cluster,
+        "CREATE TABLE f AS SELECT k, g, s, now() AS at FROM 'rows/*.parquet'",
+    );
+    cluster.engine(0).unwrap().signal("KILL");
+    let reason = wait_until("the frame to be given up", REBUILT, || {
+        let said = cluster.bireme(&["sql", "--session", "s", TOTALS]).stderr;
+        said.contains("could not be made again").then_some(said)
+    });
+    assert!(reason.contains("other rows each time"), "{reason}");
+}
+
+#[test]
 fn scaling_moves_frames() {
     let cluster = cluster(2, "");
     let totals = make(&cluster);

@@ -25,6 +25,7 @@ pub(crate) struct Beginning<'a> {
     pub(crate) request: &'a StartRequest,
     pub(crate) directory: &'a str,
     pub(crate) tables: &'a SessionTables,
+    pub(crate) logical: &'a LogicalPlan,
     pub(crate) optimized: &'a LogicalPlan,
 }
 
@@ -58,6 +59,7 @@ impl FrameInMaking {
             request,
             directory,
             tables,
+            logical,
             optimized,
         } = beginning;
         let origin = Origin {
@@ -66,6 +68,7 @@ impl FrameInMaking {
             directory,
             catalog: tables.catalog(),
             names: &tables.used(),
+            logical,
             optimized,
             sources: keep.sources.files(),
         };

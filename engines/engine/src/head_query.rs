@@ -98,6 +98,7 @@ pub(crate) async fn plan(
                 request: &request,
                 directory: &directory,
                 tables: &tables,
+                logical: &logical,
                 optimized: &optimized,
             },
             &head,

@@ -3,9 +3,9 @@
 
 use bireme_protocol::proto::{BoundValue, Catalog, CatalogEntry, EntryKind, Lineage, SourceFile};
 use bireme_protocol::{ErrorCode, Fault};
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 /// Files that a lineage lists; a plan that reads more is not made again by itself.
@@ -19,6 +19,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) catalog: &'a Catalog,
     /// The names the statement read, itself or through a view.
     pub(crate) names: &'a [String],
+    /// As it was written, and as it is optimized.
+    pub(crate) logical: &'a LogicalPlan,
     pub(crate) optimized: &'a LogicalPlan,
     pub(crate) sources: Vec<SourceFile>,
 }
@@ -43,7 +45,7 @@ impl Origin<'_> {
             );
         }
         let is_volatile = is_volatile(self.optimized)?;
-        if is_volatile {
+        if is_volatile || reads_the_clock(self.logical)? {
             obstacle = "its statement gives other rows each time it runs".to_string();
         }
         let fingerprint = match is_volatile {
@@ -135,6 +137,25 @@ fn is_volatile(plan: &LogicalPlan) -> Result<bool, DataFusionError> {
             .expressions()
             .iter()
             .any(|expression| expression.is_volatile());
+        Ok(match found {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(found)
+}
+
+/// Whether the rows depend on when the plan is made: the time is a constant once it is optimized.
+fn reads_the_clock(plan: &LogicalPlan) -> Result<bool, DataFusionError> {
+    let is_stable = |expression: &Expr| match expression {
+        Expr::ScalarFunction(call) => call.func.signature().volatility == Volatility::Stable,
+        _ => false,
+    };
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        for expression in node.expressions() {
+            found |= expression.exists(|part| Ok(is_stable(part)))?;
+        }
         Ok(match found {
             true => TreeNodeRecursion::Stop,
             false => TreeNodeRecursion::Continue,

@@ -111,21 +111,31 @@ impl Chunk {
     }
 
     /// The column from bytes that were read from disk; it stays in memory if there is room to spare.
+    /// Gives the bytes that it takes there from now on too.
     pub(crate) fn restore(
         &self,
         encoded: Buffer,
         schema: &SchemaRef,
         host: &HostTier,
         spread: usize,
-    ) -> Result<ArrayRef, FramesError> {
-        let kept = host.store(std::slice::from_ref(&encoded), spread, FrameRoom::Spare)?;
-        let Some(kept) = kept else {
-            return only_column(encoded, schema);
+    ) -> Result<(ArrayRef, usize), FramesError> {
+        // Another reader may have been faster.
+        if let Some(column) = self.resident() {
+            return Ok((column, 0));
+        }
+        let kept = host.store(std::slice::from_ref(&encoded), spread, FrameRoom::Spare);
+        // Without room, or a system that gives any, the bytes at hand do.
+        let Ok(Some(kept)) = kept else {
+            return Ok((only_column(encoded, schema)?, 0));
         };
         let resident = Resident::new(kept, schema)?;
         let column = Arc::clone(&resident.column);
-        self.state.lock().resident = Some(resident);
-        Ok(column)
+        let mut state = self.state.lock();
+        if let Some(there) = &state.resident {
+            return Ok((Arc::clone(&there.column), 0));
+        }
+        state.resident = Some(resident);
+        Ok((column, self.bytes))
     }
 
     /// Tells where the column is on disk.

@@ -38,6 +38,16 @@ struct Column {
     schema: SchemaRef,
     last_used: AtomicU64,
     readers: AtomicUsize,
+    /// Bytes of it in memory.
+    in_memory: AtomicUsize,
+}
+
+/// How a column is used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ColumnUse {
+    pub(crate) column: usize,
+    pub(crate) last_used: u64,
+    pub(crate) is_read: bool,
 }
 
 /// Rows that were pushed together.
@@ -66,6 +76,7 @@ impl FramePartition {
             schema: Arc::new(Schema::new(vec![Arc::clone(field)])),
             last_used: AtomicU64::new(0),
             readers: AtomicUsize::new(0),
+            in_memory: AtomicUsize::new(0),
         };
         Self {
             segment,
@@ -109,12 +120,26 @@ impl FramePartition {
         self.is_complete.load(Ordering::Acquire)
     }
 
-    /// Its columns: each when it was last used, and whether somebody reads it.
-    pub(crate) fn uses(&self) -> impl Iterator<Item = (u64, bool)> {
-        self.columns.iter().map(|column| {
-            let is_read = column.readers.load(Ordering::Acquire) > 0;
-            (column.last_used.load(Ordering::Relaxed), is_read)
+    /// Its columns of which anything is in memory.
+    pub(crate) fn resident_columns(&self) -> impl Iterator<Item = ColumnUse> {
+        let columns = self.columns.iter().enumerate();
+        columns.filter_map(|(index, column)| {
+            let is_resident = column.in_memory.load(Ordering::Acquire) > 0;
+            is_resident.then(|| ColumnUse {
+                column: index,
+                last_used: column.last_used.load(Ordering::Relaxed),
+                is_read: column.readers.load(Ordering::Acquire) > 0,
+            })
         })
+    }
+
+    /// Makes a chunk leave memory if it may. Gives the bytes that are free.
+    fn leave_memory(&self, column: usize, chunk: &Chunk) -> usize {
+        let freed = chunk.leave_memory();
+        if let Some(column) = self.columns.get(column) {
+            column.in_memory.fetch_sub(freed, Ordering::AcqRel);
+        }
+        freed
     }
 
     fn batches(&self) -> Vec<Arc<Batch>> {
@@ -143,8 +168,23 @@ impl FramePartition {
         Ok(written)
     }
 
-    /// Pushes what nobody reads of a column to disk until so many bytes are free. Gives the bytes
-    /// that were freed.
+    /// Makes what nobody reads of a column, and is on disk already, leave memory until so many bytes
+    /// are free. Gives the bytes that were freed.
+    pub(crate) fn drop_clean(&self, store: &FrameStore, column: usize, wanted: usize) -> usize {
+        let mut freed = 0;
+        for batch in self.batches.read().iter() {
+            if freed >= wanted {
+                break;
+            }
+            let chunk = batch.columns.get(column);
+            freed += chunk.map_or(0, |chunk| self.leave_memory(column, chunk));
+        }
+        store.counters().dropped(freed);
+        freed
+    }
+
+    /// Writes what nobody reads of a column, and is in memory alone, to disk until so many bytes are
+    /// free. Gives the bytes that were freed.
     pub(crate) fn demote(
         &self,
         store: &FrameStore,
@@ -152,42 +192,31 @@ impl FramePartition {
         wanted: usize,
     ) -> Result<usize, FramesError> {
         let batches = self.batches();
-        let mut chunks = batches.iter().filter_map(|batch| batch.columns.get(column));
+        let chunks = batches.iter().filter_map(|batch| batch.columns.get(column));
+        let mut unwritten = chunks.filter_map(|chunk| Some((chunk, chunk.without_copy()?)));
         let mut freed = 0;
-        let mut is_last = false;
-        while freed < wanted && !is_last {
-            let most = wanted.saturating_sub(freed).min(WRITTEN_AT_ONCE);
+        while freed < wanted {
+            let most = (wanted - freed).min(WRITTEN_AT_ONCE);
             let (mut together, mut pieces, mut bytes) = (Vec::new(), Vec::new(), 0);
-            while bytes < most {
-                let Some(chunk) = chunks.next() else {
-                    is_last = true;
-                    break;
-                };
-                match chunk.without_copy() {
-                    Some(piece) => {
-                        bytes += piece.len();
-                        together.push(chunk);
-                        pieces.push(piece);
-                    }
-                    None => {
-                        let left = chunk.leave_memory();
-                        store.counters().dropped(left);
-                        freed += left;
-                    }
-                }
+            while bytes < most
+                && let Some((chunk, piece)) = unwritten.next()
+            {
+                bytes += piece.len();
+                together.push(chunk);
+                pieces.push(piece);
             }
             if together.is_empty() {
-                continue;
+                break;
             }
             let begun = Instant::now();
             let written = self.write(store, &together, &pieces)?;
             store.counters().copied_down(written, begun.elapsed());
             // They count as read while we hold them.
             drop(pieces);
-            freed += together
+            let left = together
                 .iter()
-                .map(|chunk| chunk.leave_memory())
-                .sum::<usize>();
+                .map(|chunk| self.leave_memory(column, chunk));
+            freed += left.sum::<usize>();
         }
         Ok(freed)
     }
@@ -229,7 +258,10 @@ impl PartitionWriter {
                     homeless.push(index);
                     pieces.push(piece);
                 }
-                None => self.store.counters().kept(chunk.bytes(), begun.elapsed()),
+                None => {
+                    column.in_memory.fetch_add(chunk.bytes(), Ordering::AcqRel);
+                    self.store.counters().kept(chunk.bytes(), begun.elapsed());
+                }
             }
             column.last_used.store(self.store.now(), Ordering::Relaxed);
             columns.push(chunk);
@@ -353,10 +385,10 @@ impl PartitionReader {
         };
         let chunks = self.columns.iter().filter_map(|index| {
             let column = self.partition.columns.get(*index)?;
-            Some((batch.columns.get(*index)?, &column.schema))
+            Some((batch.columns.get(*index)?, column))
         });
         let places: Result<Vec<_>, FramesError> = chunks
-            .map(|(chunk, schema)| Ok((chunk, schema, chunk.place()?)))
+            .map(|(chunk, column)| Ok((chunk, column, chunk.place()?)))
             .collect();
         let places = places?;
         let copies: Vec<(DiskCopy, usize)> = places
@@ -374,12 +406,15 @@ impl PartitionReader {
         }
         let (host, spread) = (self.store.host(), self.partition.index);
         let mut columns = Vec::with_capacity(places.len());
-        for (chunk, schema, place) in places {
+        for (chunk, column, place) in places {
             match place {
-                Place::Memory(column) => columns.push(column),
+                Place::Memory(values) => columns.push(values),
                 Place::Disk(_) => {
                     let encoded = read.next().unwrap_or_default();
-                    columns.push(chunk.restore(encoded, schema, host, spread)?);
+                    let restored = chunk.restore(encoded, &column.schema, host, spread)?;
+                    let (values, kept) = restored;
+                    column.in_memory.fetch_add(kept, Ordering::AcqRel);
+                    columns.push(values);
                 }
             }
         }

@@ -261,25 +261,30 @@ impl FrameStore {
             let segments = self.segments.read();
             let partitions = segments.held.values().flat_map(BTreeMap::values);
             let columns = partitions.flat_map(|partition| {
-                let uses = partition.uses().enumerate();
-                uses.map(move |(column, (used, is_read))| (partition, column, used, is_read))
+                let resident = partition.resident_columns();
+                resident.map(move |column| (partition, column))
             });
             columns
-                .filter(|(partition, _, _, is_read)| among(partition, *is_read))
-                .map(|(partition, column, used, _)| (used, column, Arc::clone(partition)))
+                .filter(|(partition, column)| among(partition, column.is_read))
+                .map(|(partition, one)| (one.last_used, one.column, Arc::clone(partition)))
                 .collect()
         };
         coldest.sort_by_key(|(used, ..)| *used);
-        let mut freed = 0;
+        let (mut freed, mut can_write) = (0, true);
         for (_, column, partition) in coldest {
             if freed >= wanted {
                 break;
+            }
+            freed += partition.drop_clean(self, column, wanted - freed);
+            if freed >= wanted || !can_write {
+                continue;
             }
             match partition.demote(self, column, wanted - freed) {
                 Ok(bytes) => freed += bytes,
                 Err(error) => {
                     tracing::warn!(%error, segment = %partition.segment(), "push a frame to disk");
-                    break;
+                    // What is there already may still leave.
+                    can_write = false;
                 }
             }
         }

@@ -63,7 +63,7 @@ impl SpillTempFile {
     /// Appends aligned bytes past the page cache, where the file system can. Files that are written
     /// so are written only so: every block begins aligned.
     pub(crate) fn append_direct(&self, bytes: &Aligned) -> std::result::Result<u64, FramesError> {
-        self.append_to(&[bytes.as_ref()], |options| self.open_direct(options))
+        self.directly(|open| self.append_to(&[bytes.as_ref()], |options| open(options)))
     }
 
     fn append_to(
@@ -94,19 +94,29 @@ impl SpillTempFile {
         options.open(&self.path)
     }
 
-    fn open_direct(&self, options: &mut OpenOptions) -> io::Result<File> {
+    /// Does something with a file that is opened to go past the page cache. Some file systems have no
+    /// such way, which shows when the file is opened or when it is used: they are used as always.
+    fn directly<T>(
+        &self,
+        mut act: impl FnMut(
+            &dyn Fn(&mut OpenOptions) -> io::Result<File>,
+        ) -> std::result::Result<T, FramesError>,
+    ) -> std::result::Result<T, FramesError> {
         let is_direct = &self.shared.is_direct;
         if is_direct.load(Ordering::Relaxed) {
-            let opened = self.open(options.clone().custom_flags(OFlag::O_DIRECT.bits()));
-            match opened {
-                // Some file systems have no way past the page cache.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            let direct = OFlag::O_DIRECT.bits();
+            let done = act(&|options| self.open(options.clone().custom_flags(direct)));
+            match done {
+                Err(FramesError::SpillFile { source, .. })
+                    if source.kind() == io::ErrorKind::InvalidInput =>
+                {
+                    tracing::info!(path = %self.path.display(), "no direct I/O for spill files here");
                     is_direct.store(false, Ordering::Relaxed);
                 }
-                opened => return opened,
+                done => return done,
             }
         }
-        self.open(options)
+        act(&|options| self.open(options))
     }
 
     /// Reads exactly the buffer's length at the offset. It blocks.
@@ -120,7 +130,7 @@ impl SpillTempFile {
         buffer: &mut Aligned,
         offset: u64,
     ) -> std::result::Result<(), FramesError> {
-        self.read_from(buffer.as_mut(), offset, |options| self.open_direct(options))
+        self.directly(|open| self.read_from(buffer.as_mut(), offset, |options| open(options)))
     }
 
     fn read_from(

@@ -29,7 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Batches that are read from disk before they are asked for.
-const READ_AHEAD: usize = 6;
+const READ_AHEAD: usize = 3;
 /// Rows of each batch whose placement is checked in debug builds.
 const CHECKED_ROWS: usize = 16;
 

@@ -186,7 +186,6 @@ fn adopted(id: QueryId, record: QueryRecord, head: Option<u32>, now: Moment) -> 
         last_listed: now,
         confirm_until: None,
         frames_seen: 0,
-        waits_for_frames: false,
         suspected: None,
         events: watch::Sender::new(event),
         unfollowed: None,

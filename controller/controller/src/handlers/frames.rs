@@ -197,6 +197,7 @@ impl State {
             ));
         };
         frame.published = !request.withdraw;
+        self.segments.change();
         let entry = entry.clone();
         session.catalog_version += 1;
         Ok(Write::Name {

@@ -84,7 +84,7 @@ impl State {
         self.note_members(now);
         self.start_definitions(actions);
         self.start_rebuilds(now, actions);
-        self.queue_waiting(now, actions);
+        self.queue_waiting();
         self.start_queries(now, actions);
         self.publish_places(now, actions);
         self.tell_dropped();

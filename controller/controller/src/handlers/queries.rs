@@ -45,6 +45,7 @@ impl State {
             record: Box::new(query.record(0, now)),
             head: None,
         }));
+        self.note_use(&query.request.session);
         self.queries.live.insert(id, query);
         self.start_queries(now, actions);
         let place = self.place(id);
@@ -66,9 +67,6 @@ impl State {
     ) -> Result<Query, Fault> {
         let session = self.sessions.get_mut(&request.session)?;
         session.touched_at_ms = now_ms();
-        if !std::mem::replace(&mut session.is_in_use, true) {
-            self.segments.change();
-        }
         let timeout = match request.timeout_ms {
             0 => session
                 .settings
@@ -108,7 +106,6 @@ impl State {
             last_listed: now,
             confirm_until: None,
             frames_seen: 0,
-            waits_for_frames: false,
             suspected: None,
             events: watch::Sender::new(QueryEvent {
                 query_id: id.to_string(),
@@ -155,7 +152,10 @@ impl State {
         let Some(query) = self.queries.live.get(&id) else {
             return;
         };
-        self.with_source(query, &mut start);
+        if let Err(fault) = self.with_source(query, &mut start) {
+            self.segments.end_rebuild(id);
+            return self.finish(id, failed(fault), now, actions);
+        }
         // An engine may run it from now on, also if we end before we hear of it.
         let record = QueryRecord {
             state: QueryState::Running as i32,
@@ -246,8 +246,9 @@ impl State {
             return;
         };
         self.admission.release(query.share);
+        self.admission.park(&query.request.session, id);
+        query.share = Share::Place;
         query.phase = Phase::Queued;
-        query.waits_for_frames = true;
         query.head = None;
         query.head_address.clear();
         query.engines.clear();
@@ -264,22 +265,13 @@ impl State {
     }
 
     /// Puts queries that waited for frames in the queue, once something has become of those.
-    pub(super) fn queue_waiting(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let version = self.segments.version();
-        let has_waited =
-            |query: &&mut Query| query.waits_for_frames && query.frames_seen != version;
-        let waited = self.queries.live.values_mut().filter(has_waited);
-        let mut refused = Vec::new();
-        for query in waited {
-            query.waits_for_frames = false;
-            match self.admission.push(&query.request.session, query.id, false) {
-                Ok(share) => query.share = share,
-                Err(fault) => refused.push((query.id, fault)),
-            }
-        }
-        for (id, fault) in refused {
-            self.finish(id, failed(fault), now, actions);
-        }
+    pub(super) fn queue_waiting(&mut self) {
+        let (version, live) = (self.segments.version(), &self.queries.live);
+        let has_news = |id| {
+            live.get(&id)
+                .is_none_or(|query| query.frames_seen != version)
+        };
+        self.admission.unpark(has_news);
     }
 
     /// The head says that a query has ended.

@@ -18,6 +18,10 @@ use bireme_protocol::{ErrorCode, Fault, QueryId};
 /// Buckets of an owner table, and bytes of each entry.
 const BUCKETS: usize = 256;
 const OWNER_BYTES: usize = 2;
+/// How often a segment is made again when engines end or are missing meanwhile.
+const ATTEMPTS_MAX: u32 = 3;
+/// How long it may take: the time a session gives its queries is another matter.
+const REBUILD_LIMIT_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl State {
     /// Makes segments again that are lost or not where they should be, once all engines are there.
@@ -32,8 +36,11 @@ impl State {
                 Source::Lineage => self.make_again(&rebuild, &segment, layout, now, actions),
                 Source::Itself => self.move_rows(&rebuild, layout, now, actions),
             };
-            if let Err(fault) = begun {
-                self.not_rebuilt(&rebuild, Some(&fault));
+            match begun {
+                // The queue is full: once more with the next news.
+                Err(fault) if fault.code == ErrorCode::Unavailable => self.settled = None,
+                Err(fault) => self.not_rebuilt(&rebuild, Some(&fault)),
+                Ok(()) => {}
             }
         }
     }
@@ -113,12 +120,12 @@ impl State {
             let Some(frame) = &current.frame else {
                 continue;
             };
-            let owner = self.sessions.get(owner_of(read, &rebuild.session))?;
-            if self.segments.is_given_up(frame) || !is_wanted(owner, frame) {
+            if self.segments.is_given_up(frame) {
                 let reason = format!("the frame {:?} it was made from is lost", read.name);
                 return Err(gone(&reason));
             }
             if !self.segments.loss(frame).is_empty() {
+                self.note_use(owner_of(read, &rebuild.session));
                 return Ok(());
             }
         }
@@ -158,6 +165,7 @@ impl State {
     ) -> Result<(), Fault> {
         let id = QueryId::random();
         request.query_id = id.to_string();
+        request.timeout_ms = REBUILD_LIMIT_MS;
         let query = self.admit(id, request, now)?;
         tracing::info!(frame = %rebuild.name, query_id = %id, source = ?rebuild.source, "a frame is made again");
         actions.push(Action::Save(Write::Query {
@@ -170,22 +178,24 @@ impl State {
     }
 
     /// Makes a query one that makes a segment again: with the names and the directory of then.
-    pub(super) fn with_source(&self, query: &Query, start: &mut StartRequest) {
+    ///
+    /// # Errors
+    /// The frame has changed or is gone meanwhile.
+    pub(super) fn with_source(&self, query: &Query, start: &mut StartRequest) -> Result<(), Fault> {
         let Some(rebuild) = self.segments.rebuild(query.id) else {
-            return;
+            return Ok(());
         };
+        let gone = || Fault::new(ErrorCode::NotFound, "the frame has changed or is gone");
         let entries = self
             .sessions
             .get(&rebuild.session)
             .map(|session| &session.entries);
         let mut entries = entries.into_iter().flatten();
-        let Some(entry) = entries.find(|entry| entry.name == rebuild.name) else {
-            return;
-        };
+        let entry = entries.find(|entry| entry.name == rebuild.name);
+        let entry = entry.ok_or_else(gone)?;
         let mut segments = entry.frame.iter().flat_map(|frame| &frame.segments);
-        let Some(segment) = segments.find(|one| one.id == rebuild.segment) else {
-            return;
-        };
+        let segment = segments.find(|one| one.id == rebuild.segment);
+        let segment = segment.ok_or_else(gone)?;
         start.reuse_before_ms = 0;
         start.remakes.clone_from(&segment.id);
         let entries = match (rebuild.source, &segment.lineage) {
@@ -200,13 +210,14 @@ impl State {
                 start.rebuild = Some(lineage.clone());
                 self.then(rebuild, &lineage.names)
             }
-            (Source::Lineage, None) => return,
+            (Source::Lineage, None) => return Err(gone()),
         };
         start.catalog = Some(Catalog {
             session: rebuild.session.clone(),
             version: 0,
             entries,
         });
+        Ok(())
     }
 
     /// Puts a segment that was made again in the place of the old one.
@@ -243,8 +254,18 @@ impl State {
         Ok(())
     }
 
-    /// A segment could not be made again: not once more, until something changes.
+    /// A segment could not be made again. Where that says nothing about its sources it is tried once
+    /// more, a few times.
     pub(super) fn not_rebuilt(&mut self, rebuild: &Rebuild, fault: Option<&Fault>) {
+        let is_passing = |fault: &Fault| {
+            matches!(
+                fault.code,
+                ErrorCode::EngineLost | ErrorCode::Unavailable | ErrorCode::NotReady
+            )
+        };
+        if fault.is_some_and(is_passing) && self.segments.attempt(rebuild) < ATTEMPTS_MAX {
+            return;
+        }
         let reason = fault.map_or("it was cancelled", |fault| fault.message.as_str());
         tracing::warn!(frame = %rebuild.name, reason, "a frame is not made again");
         let reason = format!("it could not be made again: {reason}");
@@ -268,10 +289,16 @@ impl State {
         let is_same = |entry: &&CatalogEntry| {
             entry.name == read.name && entry.defined_at_ms == read.defined_at_ms
         };
-        entries.iter().find(is_same).cloned().ok_or_else(|| {
+        let mut current = entries.iter().find(is_same).cloned().ok_or_else(|| {
             let reason = format!("the frame {:?} it was made from is gone", read.name);
             Fault::new(ErrorCode::NotFound, reason)
-        })
+        })?;
+        // Rows that were added since were not read: segments are added at the end, and what is made
+        // again keeps its place.
+        if let (Some(frame), Some(read)) = (&mut current.frame, &read.frame) {
+            frame.segments.truncate(read.segments.len());
+        }
+        Ok(current)
     }
 }
 

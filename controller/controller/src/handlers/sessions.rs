@@ -74,16 +74,24 @@ impl State {
         session.client = request.client;
         session.touched_at_ms = touched_at_ms;
         session.opened_at_ms = touched_at_ms;
-        if !std::mem::replace(&mut session.is_in_use, true) {
-            self.segments.change();
-        }
         let info = session.info(is_new);
+        let client = session.client.clone();
+        self.note_use(&name);
         let write = Write::Session {
             name,
-            client: session.client.clone(),
+            client,
             touched_at_ms,
         };
         Ok((write, info))
+    }
+
+    /// A session asks for something: what it lost before this controller began is made again.
+    pub(super) fn note_use(&mut self, session: &str) {
+        if let Ok(session) = self.sessions.get_mut(session)
+            && !std::mem::replace(&mut session.is_in_use, true)
+        {
+            self.segments.change();
+        }
     }
 
     pub(super) fn define(
@@ -96,6 +104,7 @@ impl State {
         if let Err(fault) = self.sessions.get(&definition.request.session) {
             return answer(definition.reply, Err(fault));
         }
+        self.note_use(&definition.request.session);
         if self.engines.member_count() > 0 {
             return self.describe(definition, actions);
         }

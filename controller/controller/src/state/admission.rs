@@ -34,6 +34,9 @@ pub(crate) struct Admission {
     lines: VecDeque<Line>,
     /// Queries of either share that wait for any engine at all, though not for a place.
     trivial_queue: VecDeque<QueryId>,
+    /// Queries that wait for something else than their turn, with their sessions, in the order they
+    /// began to.
+    parked: Vec<(String, QueryId)>,
 }
 
 impl Admission {
@@ -45,11 +48,13 @@ impl Admission {
             trivial: 0,
             lines: VecDeque::new(),
             trivial_queue: VecDeque::new(),
+            parked: Vec::new(),
         }
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.trivial_queue.len() + self.lines.iter().map(|l| l.queries.len()).sum::<usize>()
+        let waiting = self.lines.iter().map(|line| line.queries.len());
+        self.trivial_queue.len() + self.parked.len() + waiting.sum::<usize>()
     }
 
     /// Puts a query in the queue. Returns how it will run.
@@ -77,6 +82,11 @@ impl Admission {
             self.trivial_queue.push_back(query);
             return Ok(Share::Trivial);
         }
+        self.line_up(session, query);
+        Ok(Share::Place)
+    }
+
+    fn line_up(&mut self, session: &str, query: QueryId) {
         match self.lines.iter_mut().find(|line| line.session == session) {
             Some(line) => line.queries.push_back(query),
             None => self.lines.push_back(Line {
@@ -84,7 +94,20 @@ impl Admission {
                 queries: VecDeque::from([query]),
             }),
         }
-        Ok(Share::Place)
+    }
+
+    /// A query that had left the queue, and gave its place back, waits again, though not for its turn.
+    pub(crate) fn park(&mut self, session: &str, query: QueryId) {
+        self.parked.push((session.to_string(), query));
+    }
+
+    /// Lines up those that have waited for it, for a place.
+    pub(crate) fn unpark(&mut self, is_ready: impl Fn(QueryId) -> bool) {
+        let ready = |(_, query): &mut (String, QueryId)| is_ready(*query);
+        let ready: Vec<(String, QueryId)> = self.parked.extract_if(.., ready).collect();
+        for (session, query) in ready {
+            self.line_up(&session, query);
+        }
     }
 
     /// Takes the query whose turn it is, if one may run now. Without all engines only those that
@@ -122,6 +145,7 @@ impl Admission {
     /// Takes a query out of the queue.
     pub(crate) fn remove(&mut self, query: QueryId) {
         self.trivial_queue.retain(|queued| *queued != query);
+        self.parked.retain(|(_, parked)| *parked != query);
         for line in &mut self.lines {
             line.queries.retain(|queued| *queued != query);
         }
@@ -136,6 +160,7 @@ impl Admission {
             let of_turn = self.lines.iter().filter_map(|line| line.queries.get(turn));
             order.extend(of_turn.copied());
         }
+        order.extend(self.parked.iter().map(|(_, query)| *query));
         order
     }
 }
@@ -185,6 +210,32 @@ mod tests {
         assert_eq!(admission.pop(false), None);
         assert_eq!(admission.order(), [big], "it keeps its turn");
         assert_eq!(admission.pop(true), Some(big));
+    }
+
+    #[test]
+    fn who_waits_for_something_else_lines_up_once_it_is_there() {
+        let mut admission = Admission::new(1, 3);
+        let [one, two, three, four] = ids();
+        for query in [one, two] {
+            admission.push("a", query, false).unwrap();
+        }
+        assert_eq!(admission.pop(true), Some(one));
+        admission.release(Share::Place);
+        admission.park("a", one);
+        assert_eq!((admission.queued(), admission.order()), (2, vec![two, one]));
+        admission.push("b", three, false).unwrap();
+        assert!(admission.push("b", four, false).is_err(), "it counts");
+        admission.unpark(|_| false);
+        assert_eq!(admission.order(), [two, three, one]);
+        admission.unpark(|query| query == one);
+        assert_eq!(
+            admission.order(),
+            [two, three, one],
+            "after those that came before"
+        );
+        admission.park("a", four);
+        admission.remove(four);
+        assert_eq!(admission.queued(), 3);
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub(crate) struct Segments {
     rebuilds: HashMap<QueryId, Rebuild>,
     /// Why a lost segment is not made again.
     given_up: HashMap<String, String>,
+    /// How often it was tried in vain to make a segment again.
+    attempts: HashMap<String, u32>,
     /// Segments that could not be moved.
     unmoved: HashSet<String>,
     /// What engines are to let go of, and were not told.
@@ -133,6 +135,14 @@ impl Segments {
         Some(ended)
     }
 
+    /// A segment was not made again for a passing reason; how often that has happened.
+    pub(crate) fn attempt(&mut self, rebuild: &Rebuild) -> u32 {
+        self.version += 1;
+        let attempts = self.attempts.entry(rebuild.segment.clone()).or_default();
+        *attempts += 1;
+        *attempts
+    }
+
     /// A segment is not made again.
     pub(crate) fn give_up(&mut self, rebuild: &Rebuild, reason: String) {
         self.version += 1;
@@ -172,6 +182,7 @@ impl Segments {
         self.version += 1;
         for segment in &segments {
             self.given_up.remove(segment);
+            self.attempts.remove(segment);
         }
         match readers.is_empty() {
             true => self.drop_now(segments),

@@ -53,8 +53,6 @@ pub(crate) struct Query {
     pub(crate) confirm_until: Option<Moment>,
     /// The version of the segments that its head was told.
     pub(crate) frames_seen: u64,
-    /// What it reads was being made again then: it waits for another version.
-    pub(crate) waits_for_frames: bool,
     /// A failure that may be another engine's: it waits a moment for the root cause.
     pub(crate) suspected: Option<(Fault, Moment)>,
     pub(crate) events: watch::Sender<QueryEvent>,

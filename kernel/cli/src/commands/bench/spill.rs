@@ -24,7 +24,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// One engine pushes frames down one batch at a time, so that its counters tell the time it took.
+/// One engine: what is written by several partitions at once counts several times, so that its rate is
+/// at least what is told.
 const ENGINES: &str = "1";
 /// The environment of the cluster, over whatever this process has in its own.
 const HOST_LIMIT: (&str, &str) = ("BIREME_MEMORY_HOST_LIMIT", "1GiB");
@@ -74,7 +75,7 @@ struct Measured {
 struct Moved {
     bytes_written: u64,
     bytes_read: u64,
-    /// By the counters of frames, which leave out batches that never were in memory.
+    /// By the counters of frames, whether they were in memory before or not.
     frames_nanoseconds: u64,
     /// By the counters of files: nothing else writes any here.
     files_nanoseconds: u64,
