@@ -78,6 +78,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "bireme",
             "bireme-protocol",
             "bireme-settings",
+            "bireme-shared-memory",
             "bireme-px",
             "bireme-client",
             "bireme-launchers",
