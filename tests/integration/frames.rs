@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use bireme_tests::{TestCluster, wait_until};
+use bireme_tests::{Running, TestCluster, wait_until};
 
 /// A new controller knows all engines and their frames within this time.
 const BACK: Duration = Duration::from_secs(5);
@@ -275,4 +275,63 @@ fn a_session_that_is_opened_again_keeps_its_frames() {
     let random = "CREATE TABLE r AS SELECT random() AS x FROM range(3)";
     told(&cluster, random);
     assert!(told(&cluster, random).contains("frame r: "));
+}
+
+/// More rows than move in a moment, in `f`.
+fn make_large(cluster: &TestCluster) -> String {
+    let rows =
+        "SELECT value AS k, value % 97 AS g, 'text number ' || value AS s FROM range(2000000)";
+    sql(cluster, &format!("CREATE TABLE f AS {rows}"));
+    sql(cluster, TOTALS)
+}
+
+/// The same rows are there once whatever was disturbed is over, and scaling works.
+fn assert_whole(cluster: &TestCluster, totals: &str) {
+    wait_until("every row to be there once", REBUILT, || {
+        let arguments = ["sql", "--session", "s", "--format", "csv", TOTALS];
+        let finished = cluster.bireme(&arguments);
+        let has_answered = finished.status == Some(0);
+        has_answered.then(|| assert_eq!(finished.success(), totals))
+    });
+    for engines in ["1", "2"] {
+        cluster.bireme(&["cluster", "scale", engines]).success();
+        assert_eq!(sql(cluster, TOTALS), totals, "on {engines} engines");
+    }
+}
+
+/// Begins to scale to one engine, and disturbs it while rows move.
+fn scale_disturbed(disturb: impl FnOnce(&TestCluster, Running)) {
+    let cluster = TestCluster::start_with(2, "");
+    let totals = make_large(&cluster);
+    let scaling = cluster.start_bireme(&["cluster", "scale", "1"]);
+    wait_until("the rows to be on their way", SETTLED, || {
+        let status = cluster.bireme(&["cluster", "status"]).success();
+        status.contains("queries: 1 running").then_some(())
+    });
+    disturb(&cluster, scaling);
+    assert_whole(&cluster, &totals);
+}
+
+#[test]
+fn no_row_is_lost_when_who_scales_goes_away() {
+    scale_disturbed(|_, scaling| {
+        scaling.kill();
+        scaling.finish(SETTLED);
+    });
+}
+
+#[test]
+fn no_row_is_lost_when_the_controller_ends_while_rows_move() {
+    scale_disturbed(|cluster, scaling| {
+        cluster.controller().unwrap().signal("KILL");
+        scaling.finish(SETTLED);
+    });
+}
+
+#[test]
+fn no_row_is_lost_when_an_engine_ends_while_rows_move() {
+    scale_disturbed(|cluster, scaling| {
+        cluster.engine(0).unwrap().signal("KILL");
+        scaling.finish(SETTLED);
+    });
 }

@@ -171,6 +171,17 @@ impl Session {
         published.await.map(drop)
     }
 
+    /// Says that somebody is there who works with the session: its frames are kept.
+    ///
+    /// # Errors
+    /// The controller does not know the session, or does not answer.
+    pub async fn attend(&self) -> Result<(), Fault> {
+        let session = self.name.to_string();
+        let mut controller = self.cluster.controller();
+        controller.attend(within(SessionRef { session })).await?;
+        Ok(())
+    }
+
     /// Sets a session setting; `None` takes it back to its default.
     ///
     /// # Errors

@@ -8,16 +8,17 @@ use bireme_protocol::proto::{
 };
 use bireme_protocol::{Fault, QueryId};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Something to do.
 pub(crate) enum Action {
-    /// Make an engine the head of a query.
+    /// Make an engine the head of a query, once the database has it where that is awaited.
     Start {
         engine: EngineClient,
         id: QueryId,
         request: Box<StartRequest>,
         limit: Duration,
+        written: Option<oneshot::Receiver<Result<(), Fault>>>,
     },
     /// End a query on an engine.
     CancelOn {

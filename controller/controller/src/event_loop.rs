@@ -8,8 +8,9 @@ use crate::message::Message;
 use crate::state::State;
 use crate::store::Store;
 use bireme_protocol::proto::DescribeRequest;
+use bireme_protocol::{ErrorCode, Fault};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// Messages that wait for the loop.
@@ -85,8 +86,12 @@ impl EventLoop {
                 id,
                 request,
                 limit,
+                written,
             } => {
                 self.tasks.spawn(async move {
+                    if let Err(error) = written_down(written).await {
+                        tracing::warn!(query_id = %id, %error, "a query runs that is not written down");
+                    }
                     let started = engine.start(*request, limit).await;
                     tell(&sender, Message::Started(id, started)).await;
                 });
@@ -117,6 +122,15 @@ impl EventLoop {
             }
         }
     }
+}
+
+/// Waits until the database has what it was given.
+async fn written_down(written: Option<oneshot::Receiver<Result<(), Fault>>>) -> Result<(), Fault> {
+    let Some(written) = written else {
+        return Ok(());
+    };
+    let gone = || Fault::new(ErrorCode::Unavailable, "the database has gone");
+    written.await.unwrap_or_else(|_| Err(gone()))
 }
 
 /// Sends a message; without a loop there is nobody left to tell.

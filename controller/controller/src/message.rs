@@ -68,6 +68,7 @@ pub(crate) enum Message {
     // Sessions.
     OpenSession(OpenSessionRequest, Reply<SessionInfo>),
     GetCatalog(String, Reply<Catalog>),
+    Attend(String, Reply<()>),
     Define(Definition),
     Described(Definition, Result<CatalogEntry, Fault>),
     Drop(DropRequest, Reply<DropReply>),

@@ -25,6 +25,8 @@ pub struct ControllerOptions {
     pub queue_max: usize,
     /// The cluster ends when it was idle for this long; zero = never.
     pub idle_timeout: Duration,
+    /// How long frames of a session stay when nobody works with it; zero = for ever.
+    pub keep_frames: Duration,
     /// How often engines report.
     pub heartbeat_interval: Duration,
     /// A silent engine is lost after this.
@@ -45,6 +47,7 @@ impl ControllerOptions {
                 .max(1),
             queue_max: QUEUE_MAX,
             idle_timeout: settings.duration("cluster.idle_timeout"),
+            keep_frames: settings.duration("session.keep_frames"),
             heartbeat_interval: settings.duration("engine.heartbeat_interval"),
             lost_after: settings.duration("engine.lost_after"),
             clock: Clock::real(),

@@ -5,6 +5,7 @@ use crate::describe;
 use crate::engine::{Engine, HeadNeeds};
 use crate::head_query;
 use crate::memory_report;
+use crate::queries::Remakes;
 use crate::session_tables::SessionTables;
 use async_trait::async_trait;
 use bireme_operators::QueryEnd;
@@ -85,11 +86,15 @@ impl engine_server::Engine for Control {
         let id = query_id(&request.query_id)?;
         let rank = self.engine.rank();
         let of_this = |fault: Fault| fault.on_engine(rank).of_query(id.to_string());
+        let remakes = Remakes {
+            segment: request.remakes.clone(),
+            is_moved: request.rebuild.is_none(),
+        };
+        let is_unattended = !remakes.segment.is_empty();
         // Should the controller go away meanwhile, this call is dropped, and the query forgotten.
-        let announced = self.engine.queries().announce(id)?;
+        let announced = self.engine.queries().announce(id, remakes)?;
         let cancel = announced.cancel().clone();
         let engine = Arc::clone(&self.engine);
-        let is_unattended = !request.remakes.is_empty();
         let planned = self.engine.on_queries(async move {
             tokio::select! {
                 biased;
@@ -165,9 +170,9 @@ mod tests {
             Poll::Ready(())
         })
         .await;
-        assert_eq!(test.engine.queries().ids(), [id]);
+        assert!(test.engine.queries().held().contains_key(&id));
         drop(start);
-        assert!(test.engine.queries().ids().is_empty());
+        assert!(test.engine.queries().held().is_empty());
     }
 
     #[tokio::test]

@@ -2,11 +2,12 @@
 //! comes back by itself when the controller does.
 
 use crate::engine::Engine;
+use crate::queries::Remakes;
 use bireme_protocol::proto::controller_client::ControllerClient;
 use bireme_protocol::proto::engine_command::Command;
 use bireme_protocol::proto::engine_report::Report;
-use bireme_protocol::proto::{EngineReport, Heartbeat, Register, RunningQuery};
-use bireme_protocol::{Address, ErrorCode, Fault, build_id, process};
+use bireme_protocol::proto::{EngineReport, Heartbeat, QueryProgress, Register, RunningQuery};
+use bireme_protocol::{Address, ErrorCode, Fault, QueryId, build_id, process};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -74,6 +75,7 @@ async fn attach(
             .iter()
             .map(ToString::to_string)
             .collect(),
+        running: running(engine),
     });
     let heartbeat = Report::Heartbeat(heartbeat(engine));
     for report in [register, heartbeat] {
@@ -126,38 +128,43 @@ async fn serve(
 
 fn heartbeat(engine: &Arc<Engine>) -> Heartbeat {
     let budget = engine.budget();
-    let exchange = engine.exchange();
-    let heads = engine.queries().ids();
-    let mut running: Vec<RunningQuery> = engine
-        .live()
-        .progress()
-        .into_iter()
-        .map(|(query, mut progress)| {
-            let moved = exchange.counters(query);
-            progress.bytes_shuffled = progress.bytes_shuffled.max(moved.bytes_sent);
-            RunningQuery {
-                query_id: query.to_string(),
-                progress: Some(progress),
-                head: heads.contains(&query),
-            }
-        })
-        .collect();
-    for id in heads {
-        let text = id.to_string();
-        if running.iter().all(|query| query.query_id != text) {
-            running.push(RunningQuery {
-                query_id: text,
-                progress: None,
-                head: true,
-            });
-        }
-    }
     Heartbeat {
         resident_bytes: process::resident_bytes(),
         memory_limit: budget.host_limit() as u64,
         memory_reserved: budget.host_used() as u64,
         spill_bytes: budget.disk_used(),
-        running,
+        running: running(engine),
+    }
+}
+
+/// The queries that run here or wait for their client here.
+fn running(engine: &Arc<Engine>) -> Vec<RunningQuery> {
+    let exchange = engine.exchange();
+    let mut heads = engine.queries().held();
+    let mut running = Vec::new();
+    for (query, mut progress) in engine.live().progress() {
+        let moved = exchange.counters(query);
+        progress.bytes_shuffled = progress.bytes_shuffled.max(moved.bytes_sent);
+        running.push(report(query, Some(progress), heads.remove(&query)));
+    }
+    let planned = heads.into_iter();
+    running.extend(planned.map(|(query, remakes)| report(query, None, Some(remakes))));
+    running
+}
+
+fn report(
+    query: QueryId,
+    progress: Option<QueryProgress>,
+    as_head: Option<Remakes>,
+) -> RunningQuery {
+    let is_head = as_head.is_some();
+    let remakes = as_head.unwrap_or_default();
+    RunningQuery {
+        query_id: query.to_string(),
+        progress,
+        head: is_head,
+        remakes: remakes.segment,
+        moves: remakes.is_moved,
     }
 }
 

@@ -50,8 +50,18 @@ impl Cancel {
     }
 }
 
+/// What a query makes again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Remakes {
+    /// The segment of a frame; empty if it is none.
+    pub(crate) segment: String,
+    /// It is moved to other engines, and not lost.
+    pub(crate) is_moved: bool,
+}
+
 struct Entry {
     cancel: Cancel,
+    remakes: Remakes,
     planned: Option<Box<HeadQuery>>,
     since: Instant,
 }
@@ -109,7 +119,7 @@ impl Queries {
     ///
     /// # Errors
     /// The id is taken, or too many queries are held.
-    pub(crate) fn announce(&self, id: QueryId) -> Result<Announced<'_>, Fault> {
+    pub(crate) fn announce(&self, id: QueryId, remakes: Remakes) -> Result<Announced<'_>, Fault> {
         let mut entries = self.entries.lock();
         if entries.len() >= QUERIES_MAX {
             return Err(Fault::new(
@@ -126,6 +136,7 @@ impl Queries {
         let cancel = Cancel::default();
         let entry = Entry {
             cancel: cancel.clone(),
+            remakes,
             planned: None,
             since: Instant::now(),
         };
@@ -190,9 +201,13 @@ impl Queries {
         self.entries.lock().remove(&id);
     }
 
-    /// The queries held, running or waiting.
-    pub(crate) fn ids(&self) -> Vec<QueryId> {
-        self.entries.lock().keys().copied().collect()
+    /// The queries held, running or waiting, with what each makes again.
+    pub(crate) fn held(&self) -> HashMap<QueryId, Remakes> {
+        let entries = self.entries.lock();
+        let held = entries
+            .iter()
+            .map(|(id, entry)| (*id, entry.remakes.clone()));
+        held.collect()
     }
 
     /// Ends planned queries nobody came for.
@@ -235,11 +250,14 @@ mod tests {
     fn a_query_whose_planning_is_given_up_is_forgotten() {
         let queries = Queries::default();
         let id = QueryId::random();
-        let announced = queries.announce(id).unwrap();
-        assert_eq!(queries.ids(), [id]);
-        assert!(queries.announce(id).is_err(), "the id is taken");
+        let announced = queries.announce(id, Remakes::default()).unwrap();
+        assert!(queries.held().contains_key(&id));
+        assert!(
+            queries.announce(id, Remakes::default()).is_err(),
+            "the id is taken"
+        );
         drop(announced);
-        assert!(queries.ids().is_empty());
+        assert!(queries.held().is_empty());
     }
 
     #[tokio::test]
@@ -247,13 +265,13 @@ mod tests {
         let test = TestEngine::new("kept");
         let queries = test.engine.queries();
         let id = QueryId::random();
-        let announced = queries.announce(id).unwrap();
+        let announced = queries.announce(id, Remakes::default()).unwrap();
         let query = planned(&test, id, announced.cancel()).await;
         announced.keep(query).unwrap();
         queries.expire(Instant::now());
-        assert_eq!(queries.ids(), [id]);
+        assert!(queries.held().contains_key(&id));
         queries.expire(Instant::now() + FETCH_WITHIN + Duration::from_secs(1));
-        assert!(queries.ids().is_empty());
+        assert!(queries.held().is_empty());
         let ended = test.engine.ends().untold(&mut 0).unwrap();
         assert_eq!(ended.query_id, id.to_string());
         assert_eq!(ended.state(), QueryState::Cancelled);
@@ -264,12 +282,12 @@ mod tests {
         let test = TestEngine::new("not-kept");
         let queries = test.engine.queries();
         let id = QueryId::random();
-        let announced = queries.announce(id).unwrap();
+        let announced = queries.announce(id, Remakes::default()).unwrap();
         let query = planned(&test, id, announced.cancel()).await;
         let fault = Fault::new(ErrorCode::Cancelled, "enough");
         queries.cancel(id, &fault);
         assert_eq!(announced.keep(query), Err(fault));
-        assert!(queries.ids().is_empty());
+        assert!(queries.held().is_empty());
         let ended = test.engine.ends().untold(&mut 0).unwrap();
         assert_eq!(ended.state(), QueryState::Cancelled);
     }

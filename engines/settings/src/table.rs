@@ -214,6 +214,13 @@ pub static TABLE: &[Setting] = &[
         Session,
         "Where relative paths in statements begin; the client's working directory.",
     ),
+    row(
+        "session.keep_frames",
+        Kind::Duration,
+        "24h",
+        Cluster,
+        "How long frames stay that are not published and whose notebook is closed; 0 = until they are dropped.",
+    ),
 ];
 
 /// Finds a setting by its key.

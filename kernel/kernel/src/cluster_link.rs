@@ -10,7 +10,9 @@ use bireme_protocol::Fault;
 use bireme_settings::Home;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 /// The way to the cluster of one kernel.
 #[derive(Debug)]
@@ -29,6 +31,26 @@ struct Attached {
     session: Session,
     /// The launcher then; another one, or none, means another cluster.
     launcher: Option<u32>,
+    /// Tells that this kernel is there, as long as it is.
+    _attendance: Arc<JoinSet<()>>,
+}
+
+/// How often a kernel says that it is there, at most and at least.
+const ATTEND_EVERY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(300));
+
+/// Says again and again that somebody is there, before frames kept for `keep` would go.
+async fn attend(session: Session, keep: Duration) {
+    let (least, most) = ATTEND_EVERY;
+    // Without an end there is nothing to prevent.
+    if keep.is_zero() {
+        return;
+    }
+    loop {
+        tokio::time::sleep((keep / 4).clamp(least, most)).await;
+        if let Err(fault) = session.attend().await {
+            tracing::debug!(%fault, "the cluster does not hear that this kernel is there");
+        }
+    }
 }
 
 impl ClusterLink {
@@ -87,9 +109,13 @@ impl ClusterLink {
         };
         self.settings.meet(&session).await?;
         let launcher = self.launcher();
+        let keep = self.settings.current().duration("session.keep_frames");
+        let mut attendance = JoinSet::new();
+        attendance.spawn(attend(session.clone(), keep));
         *self.lock() = Some(Attached {
             session: session.clone(),
             launcher,
+            _attendance: Arc::new(attendance),
         });
         Ok(session)
     }

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use bireme_client::RunOptions;
-use bireme_protocol::proto::CatalogEntry;
+use bireme_protocol::proto::{CatalogEntry, Frame};
 use bireme_protocol::{ErrorCode, Fault};
 
 use super::show::select_all;
@@ -65,7 +65,9 @@ impl Magic for Gather {
         let catalog = service.catalog().await?;
         let plain = name.trim_matches('"');
         let entry = catalog.entries.iter().find(|entry| entry.name == plain);
-        let frame = entry.filter(|entry| entry.frame.is_some() && limit.is_none());
+        // A query waits for what is being made again.
+        let is_there = |frame: &Frame| !frame.pending && limit.is_none();
+        let frame = entry.filter(|entry| entry.frame.as_ref().is_some_and(is_there));
         if let Some(entry) = frame {
             let bytes = frame::size(entry).bytes;
             if bytes > most {

@@ -77,6 +77,7 @@ impl State {
         if report.head {
             query.head = Some(rank);
         }
+        let session = query.request.session.clone();
         if query.head == Some(rank) {
             query.last_listed = now;
             if let Some(engine) = self.engines.get(rank) {
@@ -88,6 +89,9 @@ impl State {
             .insert(rank, report.progress.unwrap_or_default());
         if query.phase == Phase::Running {
             actions.push(Action::Publish(query.events.clone(), query.event(0, now)));
+        }
+        if !report.remakes.is_empty() && self.segments.rebuild(id).is_none() {
+            self.know_rebuild(id, session, report);
         }
     }
 

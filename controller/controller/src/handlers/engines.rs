@@ -60,6 +60,9 @@ impl State {
         self.engines
             .send(rank, engine_command::Command::Registered(registered));
         self.segments_held(rank, segments);
+        for report in register.running {
+            self.query_reported(rank, &report, now, actions);
+        }
         self.announce(now, actions);
         self.know_head_address(rank, now, actions);
         Ok(AttachmentId { rank, serial })

@@ -2,6 +2,7 @@
 //! changes the state, answers who can be answered, and leaves the rest to actions. It never waits.
 
 mod adoption;
+mod attendance;
 mod cluster;
 mod engine_loss;
 mod engines;
@@ -61,6 +62,7 @@ impl State {
                 self.touched = now;
                 answer(reply, self.catalog_of(&session));
             }
+            Message::Attend(session, reply) => answer(reply, self.attend(&session, now)),
             Message::Define(definition) => self.define(definition, now, actions),
             Message::Described(definition, entry) => self.described(definition, entry, actions),
             Message::Drop(request, reply) => self.drop_name(&request, reply, now, actions),

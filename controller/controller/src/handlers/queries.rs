@@ -2,7 +2,7 @@
 
 use super::adoption::failed;
 use super::finish::End;
-use crate::action::Action;
+use crate::action::{Action, Answer};
 use crate::clock::Moment;
 use crate::message::{Followed, Reply, answer};
 use crate::state::State;
@@ -20,7 +20,7 @@ use bireme_protocol::{ErrorCode, Fault, QueryId};
 use bireme_settings::parse_duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Bytes of a statement.
 const SQL_BYTES_MAX: usize = 4 << 20;
@@ -45,7 +45,7 @@ impl State {
             record: Box::new(query.record(0, now)),
             head: None,
         }));
-        self.note_use(&query.request.session);
+        self.note_use(&query.request.session, now);
         self.queries.live.insert(id, query);
         self.start_queries(now, actions);
         let place = self.place(id);
@@ -161,15 +161,24 @@ impl State {
             state: QueryState::Running as i32,
             ..record
         };
-        actions.push(Action::Save(Write::Query {
+        let write = Write::Query {
             record: Box::new(record),
             head: Some(head.rank),
-        }));
+        };
+        // What it makes is lost with a controller that ends before it is written down.
+        let is_written_first = query.share == Share::Place;
+        let written = is_written_first.then(oneshot::channel);
+        let (saved, written) = written.unzip();
+        actions.push(match saved {
+            Some(saved) => Action::SaveThenAnswer(write, Answer::Done(saved)),
+            None => Action::Save(write),
+        });
         actions.push(Action::Start {
             engine: head.client,
             id,
             request: Box::new(start),
             limit: START_DEADLINE,
+            written,
         });
     }
 

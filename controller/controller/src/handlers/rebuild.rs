@@ -10,8 +10,8 @@ use crate::state::query_table::Query;
 use crate::state::sessions::Session;
 use crate::store::Write;
 use bireme_protocol::proto::{
-    Catalog, CatalogEntry, Frame, LayoutKind, PersistOptions, Segment, Setting, StartRequest,
-    SubmitRequest,
+    Catalog, CatalogEntry, Frame, LayoutKind, PersistOptions, RunningQuery, Segment, Setting,
+    StartRequest, SubmitRequest,
 };
 use bireme_protocol::{ErrorCode, Fault, QueryId};
 
@@ -28,6 +28,10 @@ impl State {
     pub(super) fn start_rebuilds(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let seen = (self.segments.version(), self.engines.wanted);
         if !self.engines.are_all_up() || self.settled == Some(seen) {
+            return;
+        }
+        // One of an earlier controller's queries may be making again what looks lost.
+        if self.queries.live.values().any(Query::is_unconfirmed) {
             return;
         }
         self.settled = Some(seen);
@@ -125,7 +129,7 @@ impl State {
                 return Err(gone(&reason));
             }
             if !self.segments.loss(frame).is_empty() {
-                self.note_use(owner_of(read, &rebuild.session));
+                self.note_use(owner_of(read, &rebuild.session), now);
                 return Ok(());
             }
         }
@@ -175,6 +179,28 @@ impl State {
         self.queries.live.insert(id, query);
         self.segments.begin_rebuild(id, rebuild.clone());
         Ok(())
+    }
+
+    /// A query of an earlier controller makes a segment again: nobody else is to.
+    pub(super) fn know_rebuild(&mut self, id: QueryId, session: String, report: &RunningQuery) {
+        let entries = self.sessions.get(&session).map(|session| &session.entries);
+        let has_segment = |entry: &&CatalogEntry| {
+            let mut segments = entry.frame.iter().flat_map(|frame| &frame.segments);
+            segments.any(|segment| segment.id == report.remakes)
+        };
+        let Some(entry) = entries.into_iter().flatten().find(has_segment) else {
+            return;
+        };
+        let rebuild = Rebuild {
+            session,
+            name: entry.name.clone(),
+            segment: report.remakes.clone(),
+            source: match report.moves {
+                true => Source::Itself,
+                false => Source::Lineage,
+            },
+        };
+        self.segments.begin_rebuild(id, rebuild);
     }
 
     /// Makes a query one that makes a segment again: with the names and the directory of then.

@@ -31,7 +31,7 @@ impl State {
         actions: &mut Vec<Action>,
     ) {
         self.touched = now;
-        match self.opened(request, actions) {
+        match self.opened(request, now, actions) {
             Ok((write, info)) => {
                 let answer = Answer::Session(reply, info);
                 actions.push(Action::SaveThenAnswer(write, answer));
@@ -43,6 +43,7 @@ impl State {
     fn opened(
         &mut self,
         request: OpenSessionRequest,
+        now: Moment,
         actions: &mut Vec<Action>,
     ) -> Result<(Write, SessionInfo), Fault> {
         if !request.build_id.is_empty() {
@@ -76,22 +77,13 @@ impl State {
         session.opened_at_ms = touched_at_ms;
         let info = session.info(is_new);
         let client = session.client.clone();
-        self.note_use(&name);
+        self.note_use(&name, now);
         let write = Write::Session {
             name,
             client,
             touched_at_ms,
         };
         Ok((write, info))
-    }
-
-    /// A session asks for something: what it lost before this controller began is made again.
-    pub(super) fn note_use(&mut self, session: &str) {
-        if let Ok(session) = self.sessions.get_mut(session)
-            && !std::mem::replace(&mut session.is_in_use, true)
-        {
-            self.segments.change();
-        }
     }
 
     pub(super) fn define(
@@ -104,7 +96,7 @@ impl State {
         if let Err(fault) = self.sessions.get(&definition.request.session) {
             return answer(definition.reply, Err(fault));
         }
-        self.note_use(&definition.request.session);
+        self.note_use(&definition.request.session, now);
         if self.engines.member_count() > 0 {
             return self.describe(definition, actions);
         }
@@ -140,7 +132,18 @@ impl State {
         let head = self.engines.choose_head(|rank| self.queries.heading(rank));
         let name = &definition.request.session;
         let session = self.sessions.get(name);
-        let session = session.and_then(|session| Ok((session, self.catalog_of(name)?)));
+        let session = session.and_then(|session| {
+            let mut catalog = self.catalog_of(name)?;
+            // Planning a name reads no rows, so those of a frame may still be under way.
+            let frames = catalog
+                .entries
+                .iter_mut()
+                .filter_map(|entry| entry.frame.as_mut());
+            frames
+                .filter(|frame| frame.pending)
+                .for_each(|frame| frame.lost.clear());
+            Ok((session, catalog))
+        });
         match (head, session) {
             (Some(head), Ok((session, catalog))) => actions.push(Action::Describe {
                 engine: head.client,

@@ -36,6 +36,7 @@ impl State {
         self.give_up_without_engines(now, &mut actions);
         self.give_up_held(now, &mut actions);
         self.cancel_unfollowed(now, &mut actions);
+        self.forget_unattended(now, &mut actions);
         let drained: Vec<QueryId> = self
             .queries
             .draining
@@ -64,6 +65,7 @@ impl State {
             self.waiting.deadline(),
             self.no_engine_deadline(),
             self.idle_deadline(),
+            self.attendance_deadline(),
         ];
         let others = others.into_iter().flatten();
         let engines = silence.chain(drained).chain(others);

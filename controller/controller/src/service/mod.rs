@@ -187,6 +187,12 @@ impl Controller for ControllerService {
         answered(self.ask(ANSWER_DEADLINE, get).await)
     }
 
+    async fn attend(&self, request: Request<SessionRef>) -> Answered<Empty> {
+        let attend = |reply| Message::Attend(request.into_inner().session, reply);
+        let attended = self.ask(ANSWER_DEADLINE, attend).await;
+        answered(attended.map(|()| Empty {}))
+    }
+
     async fn define(&self, request: Request<DefineRequest>) -> Answered<DefineReply> {
         let request = request.into_inner();
         let define = |reply| Message::Define(Definition { request, reply });

@@ -30,6 +30,10 @@ pub(crate) struct State {
     pub(crate) started_at_ms: i64,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) idle_timeout: Duration,
+    /// How long frames stay without anybody; zero = for ever.
+    pub(crate) keep_frames: Duration,
+    /// When this controller began.
+    pub(crate) began: Moment,
     /// When a session last asked for something.
     pub(crate) touched: Moment,
     pub(crate) engines: EngineRegistry,
@@ -61,6 +65,8 @@ impl State {
             started_at_ms: now_ms(),
             heartbeat_interval: options.heartbeat_interval,
             idle_timeout: options.idle_timeout,
+            keep_frames: options.keep_frames,
+            began: now,
             touched: now,
             engines: EngineRegistry::new(options.engines_wanted),
             liveness: Liveness::new(options.heartbeat_interval, options.lost_after),

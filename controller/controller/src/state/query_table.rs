@@ -70,6 +70,11 @@ impl Query {
         }
     }
 
+    /// Whether it is known from an earlier controller only.
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.confirm_until.is_some()
+    }
+
     pub(crate) fn elapsed_ms(&self, now: Moment) -> u64 {
         let since = self.started.unwrap_or(self.submitted);
         u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX)

@@ -1,6 +1,7 @@
 //! What exists: sessions with their names and settings. A session outlives its kernel; its names
 //! outlive the controller.
 
+use crate::clock::Moment;
 use bireme_protocol::proto::{CatalogEntry, SessionInfo, Setting};
 use bireme_protocol::{ErrorCode, Fault};
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) touched_at_ms: i64,
     /// When its latest client opened it: names made before are carried over.
     pub(crate) opened_at_ms: i64,
+    /// When a client was last known to be there, since this controller began.
+    pub(crate) attended: Option<Moment>,
     /// Whether it has asked this controller for anything.
     pub(crate) is_in_use: bool,
     /// Grows with every change of its names.
@@ -145,6 +148,7 @@ impl Sessions {
             client: String::new(),
             touched_at_ms,
             opened_at_ms: touched_at_ms,
+            attended: None,
             is_in_use: true,
             catalog_version: 0,
             entries: Vec::new(),

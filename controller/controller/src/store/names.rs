@@ -119,6 +119,7 @@ pub(super) fn load_sessions(connection: &Connection) -> rusqlite::Result<Vec<Ses
             client: row.get(1)?,
             touched_at_ms: row.get(2)?,
             opened_at_ms: now_ms(),
+            attended: None,
             is_in_use: false,
             catalog_version: from_signed(row.get(3)?),
             entries: Vec::new(),

@@ -102,6 +102,7 @@ impl FakeEngine {
                 address: address.to_string(),
                 slot: "cpu".to_string(),
                 segments: Vec::new(),
+                running: Vec::new(),
             },
             shared: Arc::clone(&shared),
             topology: topology_tx,
@@ -146,6 +147,11 @@ impl FakeEngine {
 
     /// Reports a query with every heartbeat from now on.
     pub(crate) fn reports(&self, query: &str, head: bool, rows: u64) {
+        self.reports_remade(query, head, rows, "");
+    }
+
+    /// The same of a query that makes this segment again.
+    pub(crate) fn reports_remade(&self, query: &str, head: bool, rows: u64, remakes: &str) {
         let mut running = self.shared.running.lock().unwrap();
         running.retain(|report| report.query_id != query);
         running.push(RunningQuery {
@@ -155,6 +161,8 @@ impl FakeEngine {
                 rows_scanned: rows,
                 ..QueryProgress::default()
             }),
+            remakes: remakes.to_string(),
+            moves: false,
         });
     }
 
@@ -244,6 +252,7 @@ impl Member {
         let (reports, stream) = mpsc::channel(CALLS_MAX);
         let register = Report::Register(Register {
             segments: self.shared.segments.lock().unwrap().clone(),
+            running: self.shared.running.lock().unwrap().clone(),
             ..self.register.clone()
         });
         reports.send(report(register)).await.unwrap();

@@ -3,19 +3,22 @@
 
 use crate::fake_engine::FakeEngine;
 use crate::harness::{
-    Cluster, ControllerProcess, PATIENCE, SESSION, fault_of, open_session, request, wait_engines,
-    watch, within,
+    Cluster, ControllerProcess, PATIENCE, SESSION, fault_of, history, open_session, request,
+    wait_engines, watch, within,
 };
+use bireme_controller::Clock;
 use bireme_protocol::proto::controller_client::ControllerClient;
 use bireme_protocol::proto::{
     CatalogEntry, EntryKind, Frame, FrameLayout, FrameMade, LayoutKind, Lineage, PartitionFacts,
-    QueryState, ResizeRequest, Segment, SessionRef, SourceFile, StartRequest,
+    PublishRequest, QueryState, ResizeRequest, Segment, SessionRef, SourceFile, StartRequest,
 };
 use bireme_protocol::{ErrorCode, Fault};
 use bireme_settings::Home;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const CREATE: &str = "CREATE TABLE f AS SELECT 1";
 const INSERT: &str = "INSERT INTO f SELECT 1";
 
@@ -80,6 +83,13 @@ async fn frame(client: &mut ControllerClient<Channel>) -> Frame {
     let mut entries = catalog.into_inner().entries.into_iter();
     let entry = entries.find(|entry| entry.name == "f").expect("a frame f");
     entry.frame.expect("a frame")
+}
+
+async fn names(client: &mut ControllerClient<Channel>) -> Vec<String> {
+    let session = SESSION.to_string();
+    let catalog = client.get_catalog(SessionRef { session }).await.unwrap();
+    let entries = catalog.into_inner().entries.into_iter();
+    entries.map(|entry| entry.name).collect()
 }
 
 fn ids(frame: &Frame) -> Vec<&str> {
@@ -204,7 +214,7 @@ async fn a_segment_that_is_made_again_while_the_controller_ends_goes_in_its_plac
     let one = FakeEngine::start(&home, 1);
     let rebuild = zero.next_start().await;
     assert_eq!(rebuild.remakes, first);
-    zero.reports(&rebuild.query_id, true, 5);
+    zero.reports_remade(&rebuild.query_id, true, 5, &first);
     one.reports(&rebuild.query_id, false, 5);
     controller.kill();
 
@@ -215,6 +225,7 @@ async fn a_segment_that_is_made_again_while_the_controller_ends_goes_in_its_plac
     watch(client, &rebuild.query_id).await;
     let kept = frame(client).await;
     assert_eq!(ids(&kept), [rebuild.query_id.as_str(), second.as_str()]);
+    assert!(zero.has_no_call(), "it was made again once");
     controller.kill();
 }
 
@@ -270,6 +281,8 @@ async fn what_was_lost_while_nobody_was_there_is_made_again_for_who_comes() {
     wait_engines(client, 2).await;
     open_session(client, SESSION).await;
     let made = make(client, &mut zero, CREATE).await;
+    // A read sees every earlier write: the end of the query is in the database.
+    history(client).await;
     controller.kill();
     // The engines begin anew, as after `bireme cluster stop`.
     zero.kill().await;
@@ -289,4 +302,55 @@ async fn what_was_lost_while_nobody_was_there_is_made_again_for_who_comes() {
     open_session(client, SESSION).await;
     assert_eq!(zero.next_start().await.remakes, made);
     controller.kill();
+}
+
+/// A cluster whose frames stay for a day, with the frame `f` made.
+async fn with_a_frame() -> (Cluster, FakeEngine) {
+    let mut cluster = Cluster::with(1, |options| {
+        options.clock = Clock::manual();
+        options.keep_frames = DAY;
+    })
+    .await;
+    let mut zero = FakeEngine::start(&cluster.home, 0);
+    cluster.wait_engines(1).await;
+    make(&mut cluster.client, &mut zero, CREATE).await;
+    (cluster, zero)
+}
+
+async fn until_it_is_gone(cluster: &mut Cluster) {
+    let deadline = Instant::now() + PATIENCE;
+    while names(&mut cluster.client).await.contains(&"f".to_string()) {
+        assert!(Instant::now() < deadline, "the frame is still there");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_go_when_nobody_was_there_for_a_day() {
+    let (mut cluster, _zero) = with_a_frame().await;
+    cluster.clock.advance(DAY - Duration::from_secs(1));
+    let session = SESSION.to_string();
+    cluster.client.attend(SessionRef { session }).await.unwrap();
+    cluster.clock.advance(DAY - Duration::from_secs(1));
+    frame(&mut cluster.client).await;
+    cluster.clock.advance(Duration::from_secs(2));
+    until_it_is_gone(&mut cluster).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_stays_for_others_as_long_as_it_is_published() {
+    let (mut cluster, _zero) = with_a_frame().await;
+    let publish = |withdraw| PublishRequest {
+        session: SESSION.to_string(),
+        name: "f".to_string(),
+        withdraw,
+    };
+    cluster.client.publish(publish(false)).await.unwrap();
+    cluster.clock.advance(10 * DAY);
+    cluster.status().await;
+    frame(&mut cluster.client).await;
+    cluster.client.publish(publish(true)).await.unwrap();
+    until_it_is_gone(&mut cluster).await;
+    cluster.stop().await;
 }

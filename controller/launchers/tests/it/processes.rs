@@ -244,6 +244,7 @@ async fn attach(home: &Home, rank: u32) {
         address: Address::unix(home.engine_socket(rank)).to_string(),
         slot: "cpu".to_string(),
         segments: Vec::new(),
+        running: Vec::new(),
     });
     let send = async |report| {
         reports
