@@ -12,6 +12,7 @@ mod error;
 mod feed;
 mod file_leaf;
 mod file_split;
+mod float_extremes;
 mod frame_codec;
 mod frame_scan_exec;
 mod framed_scan_exec;

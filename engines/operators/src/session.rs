@@ -4,6 +4,7 @@
 use crate::codec::CollectiveCodec;
 use crate::distribute_rule::{DistributeRule, PARTITIONS_MIN};
 use crate::file_leaf;
+use crate::float_extremes;
 use crate::keep::Keep;
 use crate::scalar_subquery_rule::ScalarSubqueryRule;
 use crate::session_options;
@@ -99,6 +100,7 @@ pub fn configure_session(
         options.distribute_above_bytes,
         options.keep,
     );
+    float_extremes::register(&mut builder);
     let rules = with_rule(&mut builder, rule);
     let logical = with_our_rewrites(&mut builder);
     let (urls, head) = (topology.urls.clone(), topology.rank);

@@ -3,6 +3,7 @@
 
 use crate::codec::CollectiveCodec;
 use crate::collective_exec::CollectiveExec;
+use crate::float_extremes;
 use crate::frames::Frames;
 use crate::query_end::QueryEnd;
 use crate::session_options::{apply_settings, query_of, query_runtime};
@@ -79,6 +80,7 @@ impl WorkerSessionBuilder for WorkerSessions {
         if let Some(frames) = &self.frames {
             config.set_extension(Arc::clone(frames));
         }
+        float_extremes::register(&mut builder);
         let of_tasks = Arc::clone(&runtime);
         let start = move |event: WorkerPlanRewriteEvent<'_>| start(event, &of_tasks, &end);
         Ok(builder
