@@ -20,6 +20,7 @@ mod frame_statement;
 mod frame_table;
 mod head_query;
 mod housekeeping;
+mod join_measurement;
 mod lineage;
 #[cfg(test)]
 mod listed_functions;
@@ -44,4 +45,5 @@ mod values;
 
 pub use engine::{EngineOptions, run};
 pub use error::EngineError;
+pub use join_measurement::{JoinMeasurement, JoinTimes};
 pub use shuffle_measurement::ShuffleMeasurement;

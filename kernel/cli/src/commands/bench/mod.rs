@@ -3,6 +3,7 @@
 mod bench_kernel;
 mod cells;
 mod frames;
+mod join;
 mod latency;
 mod lines;
 mod measures;
@@ -25,6 +26,8 @@ pub(crate) enum BenchCommand {
     Cells(cells::CellsArguments),
     /// How fast resident frames are made and read, beside Parquet, DataFusion and the memory itself.
     Frames(frames::FramesArguments),
+    /// What the spilling hash join costs, beside DataFusion's own.
+    Join(join::JoinArguments),
     /// How long a kernel, a cluster and `%%sql SELECT 1` take, and how much memory is resident.
     Latency(LatencyArguments),
     /// How fast a Rust variable goes to the engines and back, beside ipyparallel with pandas if it is there.
@@ -83,6 +86,7 @@ impl BenchCommand {
         match self {
             Self::Cells(arguments) => cells::run(&arguments),
             Self::Frames(arguments) => frames::run(&arguments, context),
+            Self::Join(arguments) => join::run(&arguments),
             Self::Latency(arguments) => latency::run(&arguments),
             Self::Scatter(arguments) => scatter::run(&arguments, context),
             Self::Shuffle(arguments) => shuffle::run(&arguments),
