@@ -19,6 +19,10 @@ const FLOOR_PART: usize = 8;
 /// that can spill.
 const KEPT_FOR_SPILLING: usize = 2;
 
+/// How DataFusion names the two consumers of a sort. The second cannot spill.
+const SORTER: &str = "ExternalSorter[";
+const MERGE_OF_SORTER: &str = "ExternalSorterMerge[";
+
 #[derive(Debug, Default)]
 pub(crate) struct HostLedger {
     pub(crate) used: usize,
@@ -42,6 +46,13 @@ pub(crate) struct Consumer {
     pub(crate) peak: usize,
     /// At least `used`: what it held lately and may soon need again.
     claim: usize,
+    /// What the merge of this sorter holds.
+    merging: usize,
+    /// A sorter that hands what it holds to its merge: what both held when that began. In between it
+    /// is in neither's name, so that others would take what the merge is about to ask for.
+    handing_over: Option<usize>,
+    /// The sorter whose merge this is.
+    sorter: Option<usize>,
     registrations: usize,
 }
 
@@ -70,6 +81,7 @@ pub(crate) enum Refusal {
 impl HostLedger {
     pub(crate) fn register(&mut self, query: &Arc<str>, consumer: &MemoryConsumer) {
         self.queries.entry(Arc::clone(query)).or_default().consumers += 1;
+        let sorter = self.sorter_of(query, consumer.name());
         let entry = self
             .consumers
             .entry(consumer.id())
@@ -80,9 +92,20 @@ impl HostLedger {
                 used: 0,
                 peak: 0,
                 claim: 0,
+                merging: 0,
+                handing_over: None,
+                sorter,
                 registrations: 0,
             });
         entry.registrations += 1;
+    }
+
+    /// The sorter of this query that a merge of this name belongs to: the one that came last.
+    fn sorter_of(&self, query: &Arc<str>, merge: &str) -> Option<usize> {
+        let sorter = format!("{SORTER}{}", merge.strip_prefix(MERGE_OF_SORTER)?);
+        let same = self.consumers.iter();
+        let same = same.filter(|(_, one)| one.query == *query && one.name == sorter);
+        same.map(|(id, _)| *id).max()
     }
 
     /// What everybody holds.
@@ -157,15 +180,25 @@ impl HostLedger {
         consumer.peak = consumer.peak.max(consumer.used);
         consumer.claim = consumer.claim.max(consumer.used);
         self.kept += consumer.kept();
-        let Some(query) = self.queries.get_mut(&consumer.query) else {
-            return;
-        };
-        query.used = query.used.saturating_add(additional);
-        query.peak = query.peak.max(query.used);
-        if !consumer.can_spill {
-            query.unspillable = query.unspillable.saturating_add(additional);
-        } else if was_idle && additional > 0 {
-            query.active_spillers += 1;
+        let sorter = consumer.sorter;
+        if let Some(query) = self.queries.get_mut(&consumer.query) {
+            query.used = query.used.saturating_add(additional);
+            query.peak = query.peak.max(query.used);
+            if !consumer.can_spill {
+                query.unspillable = query.unspillable.saturating_add(additional);
+            } else if was_idle && additional > 0 {
+                query.active_spillers += 1;
+            }
+        }
+        self.tell_sorter(sorter, |sorter| sorter.merging += additional);
+    }
+
+    /// A merge holds more or less than before.
+    fn tell_sorter(&mut self, sorter: Option<usize>, change: impl FnOnce(&mut Consumer)) {
+        if let Some(sorter) = sorter.and_then(|id| self.consumers.get_mut(&id)) {
+            self.kept -= sorter.kept();
+            change(sorter);
+            self.kept += sorter.kept();
         }
     }
 
@@ -188,15 +221,16 @@ impl HostLedger {
         consumer.used = consumer.used.saturating_sub(bytes);
         consumer.claim = consumer.claim.min(consumer.used * KEPT_FOR_SPILLING);
         self.kept += consumer.kept();
-        let Some(query) = self.queries.get_mut(&consumer.query) else {
-            return;
-        };
-        query.used = query.used.saturating_sub(bytes);
-        if !consumer.can_spill {
-            query.unspillable = query.unspillable.saturating_sub(bytes);
-        } else if was_active && consumer.used == 0 {
-            query.active_spillers = query.active_spillers.saturating_sub(1);
+        let sorter = consumer.sorter.filter(|_| bytes > 0);
+        if let Some(query) = self.queries.get_mut(&consumer.query) {
+            query.used = query.used.saturating_sub(bytes);
+            if !consumer.can_spill {
+                query.unspillable = query.unspillable.saturating_sub(bytes);
+            } else if was_active && consumer.used == 0 {
+                query.active_spillers = query.active_spillers.saturating_sub(1);
+            }
         }
+        self.tell_sorter(sorter, |sorter| sorter.merge_gave_back(bytes));
     }
 
     pub(crate) fn forget(&mut self, id: usize) {
@@ -222,10 +256,20 @@ impl HostLedger {
 impl Consumer {
     /// What others that can spill must leave to it.
     fn kept(&self) -> usize {
-        if self.can_spill {
-            self.claim - self.used
-        } else {
-            0
+        match self.handing_over {
+            _ if !self.can_spill => 0,
+            Some(claim) => claim.saturating_sub(self.used + self.merging),
+            None => self.claim - self.used,
         }
+    }
+
+    /// A sorter frees what is kept for its merge right before it hands over what it holds; what its
+    /// merge gives back next says that all of it has arrived.
+    fn merge_gave_back(&mut self, bytes: usize) {
+        self.handing_over = match self.handing_over {
+            None if self.used > 0 => Some(self.used + self.merging),
+            _ => None,
+        };
+        self.merging = self.merging.saturating_sub(bytes);
     }
 }

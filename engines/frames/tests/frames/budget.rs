@@ -67,6 +67,32 @@ fn what_a_consumer_gives_back_when_it_begins_to_spill_is_kept_for_its_merge() {
 }
 
 #[test]
+fn what_is_on_its_way_from_a_sorter_to_its_merge_is_not_taken_by_others() {
+    let budget = Budget::new(1000 * KIB, 0);
+    let pool = pool(&budget, "a");
+    let sorter = spiller(&pool, "ExternalSorter[0]");
+    let merge = MemoryConsumer::new("ExternalSorterMerge[0]").register(&pool);
+    let other = spiller(&pool, "ExternalSorter[1]");
+    merge.try_grow(10 * KIB).unwrap();
+    sorter.try_grow(600 * KIB).unwrap();
+    other.try_grow(100 * KIB).unwrap();
+    // It spills: its sorted batches are under way, in nobody's name.
+    merge.free();
+    sorter.shrink(600 * KIB);
+    let refused = other.try_grow(250 * KIB).unwrap_err().to_string();
+    assert!(
+        refused.contains("the rest is for those that spill"),
+        "{refused}"
+    );
+    merge.try_grow(610 * KIB).unwrap();
+    // What was written gives room to others, and nothing is kept any more.
+    merge.shrink(500 * KIB);
+    other.try_grow(250 * KIB).unwrap();
+    drop((sorter, merge, other));
+    assert_eq!(budget.host_used(), 0);
+}
+
+#[test]
 fn under_pressure_a_spiller_is_held_to_its_share_of_active_ones() {
     let budget = Budget::new(1000 * KIB, 0);
     let pool = pool(&budget, "a");
