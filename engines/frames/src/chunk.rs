@@ -89,6 +89,10 @@ impl Chunk {
         }
     }
 
+    pub(crate) fn is_resident(&self) -> bool {
+        self.state.lock().resident.is_some()
+    }
+
     /// The column, if it is in memory.
     pub(crate) fn resident(&self) -> Option<ArrayRef> {
         let state = self.state.lock();

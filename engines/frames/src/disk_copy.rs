@@ -2,10 +2,10 @@
 //! makes them fewer, and checked when they are read. They go past the page cache: a frame leaves
 //! memory because there is little.
 
-use crate::aligned::{ALIGNMENT, Aligned};
+use crate::aligned::ALIGNMENT;
 use crate::error::FramesError;
 use crate::spill_file::SpillTempFile;
-use arrow::buffer::{Buffer, MutableBuffer};
+use arrow::buffer::Buffer;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -50,13 +50,16 @@ impl DiskCopy {
             .collect();
         let padded = |bytes: &[u8]| bytes.len().next_multiple_of(BUFFER_ALIGNMENT);
         let total = stored.iter().map(|(bytes, _)| padded(bytes)).sum();
-        let mut block = Aligned::zeroed(total);
+        let mut block = file.block(total);
         let mut rest: &mut [u8] = block.as_mut();
         for (bytes, _) in &stored {
             let (place, behind) = rest.split_at_mut(padded(bytes));
-            place[..bytes.len()].copy_from_slice(bytes);
+            let (place, gap) = place.split_at_mut(bytes.len());
+            place.copy_from_slice(bytes);
+            gap.fill(0);
             rest = behind;
         }
+        rest.fill(0);
         let mut offset = file.append_direct(&block)?;
         let copies = stored.into_iter().map(|(bytes, is_compressed)| {
             let copy = Self {
@@ -90,7 +93,7 @@ impl DiskCopy {
             };
             let start = first.offset - first.offset % ALIGNMENT as u64;
             let within = |offset: u64| usize::try_from(offset - start).unwrap_or(usize::MAX);
-            let mut block = Aligned::zeroed(within(last.offset) + last.stored);
+            let mut block = first.file.block(within(last.offset) + last.stored);
             first.file.read_direct(&mut block, start)?;
             let block = Buffer::from(Bytes::from_owner(block));
             for (copy, bytes) in together {
@@ -114,9 +117,12 @@ impl DiskCopy {
         if !self.is_compressed {
             return Ok(stored);
         }
-        let mut plain = MutableBuffer::from_len_zeroed(bytes);
-        match lz4_flex::block::decompress_into(&stored, plain.as_slice_mut()) {
-            Ok(read) if read == bytes => Ok(plain.into()),
+        let mut plain = self.file.block(bytes);
+        match lz4_flex::block::decompress_into(&stored, &mut plain.as_mut()[..bytes]) {
+            Ok(read) if read == bytes => {
+                let plain = Buffer::from(Bytes::from_owner(plain));
+                Ok(plain.slice_with_length(0, bytes))
+            }
             Ok(_) | Err(_) => Err(self
                 .file
                 .corrupt(self.offset, "it is not what was compressed")),

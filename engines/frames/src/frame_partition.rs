@@ -353,8 +353,18 @@ impl PartitionReader {
         let Some(batch) = self.batches.get(index) else {
             return 0;
         };
-        let chunks = self.columns.iter().filter_map(|c| batch.columns.get(*c));
-        chunks.map(Chunk::bytes).sum()
+        self.chunks(batch).map(Chunk::bytes).sum()
+    }
+
+    /// Bytes of the largest batch of which a part is on disk alone.
+    pub fn largest_on_disk(&self) -> usize {
+        let is_away = |index: &usize| {
+            let batch = self.batches.get(*index);
+            let mut chunks = batch.into_iter().flat_map(|batch| self.chunks(batch));
+            chunks.any(|chunk| !chunk.is_resident())
+        };
+        let away = (0..self.len()).filter(is_away);
+        away.map(|index| self.bytes_of(index)).max().unwrap_or(0)
     }
 
     /// A batch, if all of it is in memory.
@@ -365,8 +375,7 @@ impl PartitionReader {
         let Some(batch) = self.batches.get(index) else {
             return Ok(None);
         };
-        let chunks = self.columns.iter().filter_map(|c| batch.columns.get(*c));
-        let columns: Option<Vec<ArrayRef>> = chunks.map(Chunk::resident).collect();
+        let columns: Option<Vec<ArrayRef>> = self.chunks(batch).map(Chunk::resident).collect();
         columns
             .map(|columns| self.with_columns(columns, batch.rows))
             .transpose()
@@ -430,6 +439,12 @@ impl PartitionReader {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .map_err(|source| codec_error("decode", rows, count, source))
+    }
+
+    /// What is read of a batch.
+    fn chunks<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = &'a Chunk> {
+        let columns = self.columns.iter();
+        columns.filter_map(|column| batch.columns.get(*column))
     }
 
     fn used(&self) -> impl Iterator<Item = &Column> {

@@ -2,6 +2,7 @@
 //! engine left, counted against the disk limit. It is DataFusion's temp file factory, so that its
 //! operators spill here too.
 
+use crate::aligned::AlignedPool;
 use crate::budget::Budget;
 use crate::error::FramesError;
 use crate::operator_file::OperatorFile;
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// Whether the file system lets large blocks go past the page cache, as far as is known.
     pub(crate) is_direct: AtomicBool,
+    /// Memory that large blocks are written from and read into.
+    pub(crate) blocks: Arc<AlignedPool>,
     /// Held while files may be here. It ends with the process, however that ends.
     _lock: File,
 }
@@ -84,6 +87,7 @@ impl SpillDirectory {
                 budget,
                 counters: Counters::default(),
                 is_direct: AtomicBool::new(true),
+                blocks: Arc::default(),
                 _lock: lock,
             }),
         })

@@ -34,6 +34,11 @@ impl SpillTempFile {
         })
     }
 
+    /// Memory for what is read from the file or written to it in large blocks.
+    pub(crate) fn block(&self, bytes: usize) -> Aligned {
+        self.shared.blocks.take(bytes)
+    }
+
     /// Bytes in the file.
     pub fn len(&self) -> u64 {
         self.size.load(Ordering::Acquire)

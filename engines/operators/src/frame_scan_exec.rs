@@ -3,7 +3,7 @@
 //! is on disk is read ahead.
 
 use crate::frames::{Frames, RemotePart};
-use crate::resident_frame::ResidentFrame;
+use crate::resident_frame::{Part, ResidentFrame};
 use bireme_frames::{PartitionReader, Placement};
 use bireme_protocol::QueryId;
 use datafusion::arrow::array::RecordBatch;
@@ -12,6 +12,7 @@ use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -111,12 +112,17 @@ impl FrameScanExec {
 
     fn read_part(
         &self,
-        rank: u32,
-        segment: QueryId,
-        partition: usize,
+        part: Part,
         frames: &Frames,
         read: &Count,
+        reservation: MemoryReservation,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let Part {
+            rank,
+            segment,
+            partition,
+            ..
+        } = part;
         if rank != frames.rank() {
             let part = RemotePart {
                 segment,
@@ -130,7 +136,7 @@ impl FrameScanExec {
             .store()
             .read(segment, partition, self.projection.as_deref())?;
         let check = self.check(rank, segment, partition);
-        let checked = local(reader, read.clone()).and_then(move |batch| {
+        let checked = local(reader, read.clone(), reservation).and_then(move |batch| {
             let outcome = check.as_ref().map_or(Ok(()), |check| check.check(&batch));
             futures::future::ready(outcome.map(|()| batch))
         });
@@ -159,24 +165,42 @@ impl FrameScanExec {
 fn local(
     reader: PartitionReader,
     read: Count,
+    reservation: MemoryReservation,
 ) -> impl futures::Stream<Item = Result<RecordBatch>> + Send {
     let reader = Arc::new(reader);
-    stream::iter(0..reader.len())
-        .map(move |index| {
-            let reader = Arc::clone(&reader);
-            let read = read.clone();
-            async move {
-                read.add(reader.bytes_of(index));
-                if let Some(batch) = reader.resident(index)? {
-                    return Ok(batch);
-                }
-                let restored = tokio::task::spawn_blocking(move || reader.restore(index)).await;
-                let restored =
-                    restored.map_err(|error| DataFusionError::External(Box::new(error)))?;
-                Ok(restored?)
-            }
-        })
-        .buffered(READ_AHEAD)
+    let begun = async move {
+        let ahead = reserve_reads(&reservation, reader.largest_on_disk());
+        stream::iter(0..reader.len())
+            .map(move |index| {
+                // It is given back when the last of them has been read.
+                let _reserved = &reservation;
+                batch(Arc::clone(&reader), index, read.clone())
+            })
+            .buffered(ahead)
+    };
+    stream::once(begun).flatten()
+}
+
+/// Reserves memory for batches that are read ahead from disk, and says for how many. Where there is
+/// none, one is read after the other.
+fn reserve_reads(reservation: &MemoryReservation, largest: usize) -> usize {
+    match reservation.try_grow(largest * READ_AHEAD) {
+        Ok(()) => READ_AHEAD,
+        Err(_) => {
+            reservation.grow(largest);
+            1
+        }
+    }
+}
+
+async fn batch(reader: Arc<PartitionReader>, index: usize, read: Count) -> Result<RecordBatch> {
+    read.add(reader.bytes_of(index));
+    if let Some(batch) = reader.resident(index)? {
+        return Ok(batch);
+    }
+    let restored = tokio::task::spawn_blocking(move || reader.restore(index)).await;
+    let restored = restored.map_err(|error| DataFusionError::External(Box::new(error)))?;
+    Ok(restored?)
 }
 
 impl DisplayAs for FrameScanExec {
@@ -240,7 +264,11 @@ impl ExecutionPlan for FrameScanExec {
         let parts = self.frame.parts(partition, self.scope, frames.rank());
         let streams: Result<Vec<_>> = parts
             .into_iter()
-            .map(|part| self.read_part(part.rank, part.segment, partition, &frames, &read))
+            .map(|part| {
+                let consumer = MemoryConsumer::new(format!("FrameScan[{partition}]"));
+                let reservation = consumer.register(context.memory_pool());
+                self.read_part(part, &frames, &read, reservation)
+            })
             .collect();
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let rows = stream::iter(streams?).flatten().map_ok(move |batch| {
