@@ -47,6 +47,10 @@ pub trait QueryService: Send + Sync {
     /// Past queries, newest first, of this session or of all.
     async fn history(&self, of_all: bool, limit: u32) -> Result<Vec<proto::QueryRecord>, Fault>;
 
+    /// Follows a query that runs or waits, of any session, by its id or a unique beginning of it.
+    /// Dropping what it gives leaves the query alone.
+    async fn follow(&self, id: &str) -> Result<Box<dyn RunningQuery>, Fault>;
+
     /// Cancels a query by its id or a unique beginning of it.
     async fn cancel(&self, id: &str, reason: &str) -> Result<proto::CancelReply, Fault>;
 

@@ -3,7 +3,7 @@
 use crate::cell::sql::Sql;
 use crate::cell::time::Time;
 use crate::line::{
-    cancel, clear, cluster, config, engines, explain, frames, gather, help, history,
+    attach, cancel, clear, cluster, config, engines, explain, frames, gather, help, history,
 };
 use crate::line::{jobs, memory, param, persist, restart, scatter, show, trace};
 use crate::magic::{Form, Magic};
@@ -25,6 +25,7 @@ pub static REGISTRY: &[&'static dyn Magic] = &[
     &engines::Engines,
     &cluster::Cluster,
     &jobs::Jobs,
+    &attach::Attach,
     &cancel::Cancel,
     &history::History,
     &trace::Trace,

@@ -14,7 +14,7 @@ use bireme_protocol::{ErrorCode, Fault};
 use crate::display::progress::{self, Pace};
 use crate::host::Host;
 use crate::mime_bundle::MimeBundle;
-use crate::query::QueryService;
+use crate::query::{QueryService, RunningQuery};
 
 /// What a statement gave.
 #[derive(Clone, Debug)]
@@ -130,6 +130,25 @@ impl<'h> Runner<'h> {
         outcome
     }
 
+    /// Follows a query that was submitted elsewhere to its end: its whole id, and what it did.
+    pub(crate) async fn watch(&mut self, id: &str) -> Result<(String, QuerySummary), Fault> {
+        let mut work = self.begin();
+        let watched = async {
+            let service = self.attached(&mut work).await?;
+            let query = self.wait(service.follow(id), &mut work).await??;
+            let id = query.id();
+            // Its rows are for who asked for them.
+            let mut nobody = |_| Ok(());
+            let (_, summary) = self.to_end(query, &mut nobody, &mut work).await?;
+            Ok((id, summary))
+        };
+        let watched = watched.await;
+        self.end(&work, &watched, |(_, summary), _| {
+            progress::summary(summary.rows, &summary.progress)
+        });
+        watched
+    }
+
     async fn attached(&mut self, work: &mut Work) -> Result<Arc<dyn QueryService>, Fault> {
         if let Some(service) = &self.service {
             return Ok(Arc::clone(service));
@@ -160,7 +179,16 @@ impl<'h> Runner<'h> {
     ) -> Result<(SchemaRef, QuerySummary), Fault> {
         let service = self.attached(work).await?;
         work.latest = Latest::Doing("planning");
-        let mut query = self.wait(service.submit(sql, options), work).await??;
+        let query = self.wait(service.submit(sql, options), work).await??;
+        self.to_end(query, take, work).await
+    }
+
+    async fn to_end(
+        &mut self,
+        mut query: Box<dyn RunningQuery>,
+        take: Take<'_>,
+        work: &mut Work,
+    ) -> Result<(SchemaRef, QuerySummary), Fault> {
         work.latest = Latest::Step(progress::Step::default());
         let mut schema = None;
         loop {

@@ -6,10 +6,12 @@ import os
 import pathlib
 import re
 import signal
+import threading
 import time
 
 import pytest
 from bireme_kernel import bireme_kernel  # noqa: F401 (fixture)
+from conftest import processes_of
 from jupyter_client import KernelManager
 from jupyter_kernels import install_kernel, jupyter_home  # noqa: F401
 
@@ -207,6 +209,31 @@ def test_a_query_is_cancelled_from_another_notebook(open_notebook, home, files):
     wait_until_freed(home, asked, pids)
     assert "nothing runs" in other.answer("%jobs")
     assert "had ended already" in other.answer(f"%cancel {query[1]}")
+
+
+def controller(home):
+    """The id of the controller's process."""
+    commands = {pid: pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in processes_of(home.path)}
+    return next(pid for pid, command in commands.items() if b"controller" in command[:2])
+
+
+def test_a_query_is_followed_from_another_notebook_though_the_controller_ends(open_notebook, home, files):
+    notebook, other = open_notebook("asking"), open_notebook("following")
+    notebook.answer("%%sql\nSELECT 1 AS one")
+    few = LONG.replace("FROM '{files}' AS a", "FROM (SELECT * FROM '{files}' LIMIT 8000) AS a")
+    request = notebook.start("%%sql" + few.format(files=files))
+    jobs = wait_until("the query to run", CELL_SECONDS, lambda: re.search(r"│ ([0-9a-f]{8}) ┆ running", other.answer("%jobs")))
+    before = controller(home)
+    ending = threading.Timer(0.3, os.kill, (before, signal.SIGKILL))
+    ending.start()
+    shown = other.answer(f"%attach {jobs[1]}")
+    ending.join()
+
+    assert f"query {jobs[1]} has ended: " in shown, shown
+    assert notebook.reply(request, CELL_SECONDS)["status"] == "ok"
+    assert controller(home) != before
+    content, _ = other.run("%attach ffffffff")
+    assert content["status"] == "error" and "no query" in content["evalue"], content
 
 
 def test_a_timeout_ends_the_query(open_notebook, home, files):

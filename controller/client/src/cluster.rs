@@ -1,5 +1,6 @@
 //! A connection to a cluster's controller. It reconnects by itself when the controller returns.
 
+use crate::follower::Follower;
 use crate::session::Session;
 use bireme_protocol::proto::controller_client::ControllerClient;
 use bireme_protocol::proto::{
@@ -11,8 +12,8 @@ use bireme_settings::Home;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
-use tonic::Request;
 use tonic::transport::Channel;
+use tonic::{Request, Streaming};
 
 /// Longest wait for an answer that needs no query to run.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -120,6 +121,30 @@ impl Cluster {
         };
         let list = self.controller().history(within(request)).await?;
         Ok(list.into_inner().queries)
+    }
+
+    /// The events of a query, from its latest on.
+    pub(crate) async fn watch(&self, query: &str) -> Result<Streaming<QueryEvent>, Fault> {
+        let query_id = query.to_string();
+        let mut controller = self.controller();
+        let events = controller.watch(QueryRef { query_id });
+        match tokio::time::timeout(ANSWER_TIMEOUT, events).await {
+            Ok(Ok(events)) => Ok(events.into_inner()),
+            Ok(Err(status)) => Err(status.into()),
+            Err(_) => Err(Fault::new(
+                ErrorCode::Unavailable,
+                format!("watch a query: no answer in {ANSWER_TIMEOUT:?}"),
+            )),
+        }
+    }
+
+    /// Follows a query that somebody else has submitted, named by its id or a unique beginning of
+    /// it.
+    ///
+    /// # Errors
+    /// No such query, more than one, or no answer from the controller.
+    pub async fn follow(&self, query: &str) -> Result<Follower, Fault> {
+        Follower::new(self.clone(), query).await
     }
 
     /// Ends a query named by its id or a unique beginning of it.

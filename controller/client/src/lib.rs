@@ -4,6 +4,7 @@
 //! a cluster is the launchers' work, showing a result the magics'.
 
 mod cluster;
+mod follower;
 mod gathered;
 mod query;
 mod result_stream;
@@ -11,6 +12,7 @@ mod session;
 pub mod statement;
 
 pub use cluster::Cluster;
+pub use follower::Follower;
 pub use gathered::Gathered;
 pub use query::{Query, QuerySummary, QueryUpdate};
 pub use session::{Rows, RunOptions, Session};

@@ -6,7 +6,7 @@ use crate::result_stream::{Piece, ResultStream};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bireme_protocol::proto::{
-    CancelQueryRequest, EngineProgress, FrameMade, QueryEvent, QueryProgress, QueryRef, QueryState,
+    CancelQueryRequest, EngineProgress, FrameMade, QueryEvent, QueryProgress, QueryState,
     ResultSummary, SubmitRequest,
 };
 use bireme_protocol::{ErrorCode, Fault, PlanTree, QueryId};
@@ -16,6 +16,8 @@ use tonic::{Request, Streaming};
 
 /// A query that takes longer than this is watched for its progress.
 const WATCH_AFTER: Duration = Duration::from_millis(100);
+/// How long it goes unwatched when its controller has gone: that is back in a moment.
+const WATCH_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long the controller may take to say why an engine's stream broke.
 const OUTCOME_WAIT: Duration = Duration::from_secs(2);
 /// How long the controller may take to enter a frame into the catalog: it may just be restarting.
@@ -82,7 +84,8 @@ pub struct Query {
     /// The first event, until it has been told.
     first: Option<QueryEvent>,
     events: Option<Streaming<QueryEvent>>,
-    is_watchable: bool,
+    /// When it is watched next for its progress, unless it has ended before.
+    watch_at: Option<Instant>,
     /// Why the controller says it ended, and until when its head is still listened to.
     verdict: Option<(Fault, Instant)>,
 }
@@ -100,7 +103,7 @@ impl Query {
             stage: Stage::Waiting,
             first: None,
             events: None,
-            is_watchable: true,
+            watch_at: Some(Instant::now() + WATCH_AFTER),
             verdict: None,
         };
         let mut request = Request::new(request);
@@ -174,7 +177,7 @@ impl Query {
     async fn wait(&mut self) -> Result<QueryUpdate, Fault> {
         loop {
             if self.events.is_none() {
-                self.events = Some(self.watch().await?);
+                self.events = Some(self.cluster.watch(&self.id.to_string()).await?);
             }
             let Some(events) = &mut self.events else {
                 continue;
@@ -220,16 +223,16 @@ impl Query {
                         continue;
                     }
                 },
-                (None, None) if self.is_watchable => {
-                    match tokio::time::timeout(WATCH_AFTER, rows.next()).await {
+                (None, None) => match self.watch_at {
+                    None => rows.next().await,
+                    Some(at) => match tokio::time::timeout_at(at, rows.next()).await {
                         Ok(piece) => piece,
                         Err(_) => {
                             self.start_watching().await;
                             continue;
                         }
-                    }
-                }
-                (None, None) => rows.next().await,
+                    },
+                },
             };
             return match piece {
                 Ok(Piece::Schema(schema)) => Ok(QueryUpdate::Schema(schema)),
@@ -276,7 +279,7 @@ impl Query {
     fn heed(&mut self, event: Option<QueryEvent>) -> Option<QueryUpdate> {
         match event {
             Some(event) if event.state() == QueryState::Running => return Some(progress(event)),
-            Some(event) if event.fault_json.is_empty() => {}
+            Some(event) if event.fault_json.is_empty() => self.watch_at = None,
             Some(event) => {
                 let fault = Fault::from_json(&event.fault_json);
                 self.verdict = Some((fault, Instant::now() + LAST_ROWS_WAIT));
@@ -284,35 +287,20 @@ impl Query {
             // The controller is gone or done: rows come from the engine all the same.
             None => {
                 self.events = None;
-                self.is_watchable = false;
+                self.watch_at = self.watch_at.map(|_| Instant::now() + WATCH_AGAIN_AFTER);
             }
         }
         None
     }
 
     async fn start_watching(&mut self) {
-        match self.watch().await {
+        match self.cluster.watch(&self.id.to_string()).await {
             Ok(events) => self.events = Some(events),
             // No progress then; the rows do not depend on it.
             Err(fault) => {
                 tracing::debug!(%fault, "no progress for this query");
-                self.is_watchable = false;
+                self.watch_at = Some(Instant::now() + WATCH_AGAIN_AFTER);
             }
-        }
-    }
-
-    async fn watch(&self) -> Result<Streaming<QueryEvent>, Fault> {
-        let request = QueryRef {
-            query_id: self.id.to_string(),
-        };
-        let mut controller = self.cluster.controller();
-        match tokio::time::timeout(ANSWER_TIMEOUT, controller.watch(request)).await {
-            Ok(Ok(events)) => Ok(events.into_inner()),
-            Ok(Err(status)) => Err(status.into()),
-            Err(_) => Err(Fault::new(
-                ErrorCode::Unavailable,
-                format!("watch a query: no answer in {ANSWER_TIMEOUT:?}"),
-            )),
         }
     }
 
@@ -360,7 +348,8 @@ impl Drop for Query {
     }
 }
 
-fn progress(event: QueryEvent) -> QueryUpdate {
+/// What an event tells of a running query.
+pub(crate) fn progress(event: QueryEvent) -> QueryUpdate {
     QueryUpdate::Progress {
         total: event.progress.unwrap_or_default(),
         engines: event.engines,

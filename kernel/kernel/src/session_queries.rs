@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use bireme_client::{Gathered, Query, QueryUpdate, RunOptions, Session};
+use bireme_client::{Follower, Gathered, Query, QueryUpdate, RunOptions, Session};
 use bireme_magics::query::{FrameRows, QueryService, RunningQuery};
 use bireme_protocol::{Fault, proto};
 
@@ -13,6 +13,19 @@ struct ClientQuery(Query);
 
 #[async_trait]
 impl RunningQuery for ClientQuery {
+    fn id(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    async fn next(&mut self) -> Option<Result<QueryUpdate, Fault>> {
+        self.0.next().await
+    }
+}
+
+struct FollowedQuery(Follower);
+
+#[async_trait]
+impl RunningQuery for FollowedQuery {
     fn id(&self) -> String {
         self.0.id().to_string()
     }
@@ -87,6 +100,10 @@ impl QueryService for SessionQueries {
     async fn history(&self, of_all: bool, limit: u32) -> Result<Vec<proto::QueryRecord>, Fault> {
         let session = (!of_all).then(|| self.0.name());
         self.0.cluster().history(session, limit).await
+    }
+
+    async fn follow(&self, id: &str) -> Result<Box<dyn RunningQuery>, Fault> {
+        Ok(Box::new(FollowedQuery(self.0.cluster().follow(id).await?)))
     }
 
     async fn cancel(&self, id: &str, reason: &str) -> Result<proto::CancelReply, Fault> {

@@ -1,5 +1,6 @@
 //! Magics of one line, one per file.
 
+pub mod attach;
 pub mod cancel;
 pub mod clear;
 pub mod cluster;

@@ -117,6 +117,7 @@ const CELLS: &[(&str, &str, &str)] = &[
     ),
     ("%cancel «xyz»", "not a query id", ""),
     ("%cancel «dead»", "no query has this id", ""),
+    ("%attach «dead»", "no query has this id", ""),
     (
         "%%sql «--lazy»\nSELECT 1",
         "--lazy needs the NAME",

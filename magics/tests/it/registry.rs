@@ -86,6 +86,7 @@ fn a_page_has_usage_arguments_and_examples() {
     │ %engines            ┆ Lists the engines: state, queries, memory, spill, restarts.                    │
     │ %cluster            ┆ Shows the cluster, or the end of a process's log.                              │
     │ %jobs               ┆ Lists the queries that run or wait, of all sessions.                           │
+    │ %attach             ┆ Follows a query that runs or waits, to its end.                                │
     │ %cancel             ┆ Ends a query on all engines.                                                   │
     │ %history            ┆ Lists past queries of this session, newest first.                              │
     │ %trace              ┆ Shows or saves what the engines did when.                                      │

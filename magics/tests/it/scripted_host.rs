@@ -418,6 +418,16 @@ impl QueryService for ScriptedHost {
         Ok(vec![record; limit.min(1) as usize])
     }
 
+    async fn follow(&self, id: &str) -> Result<Box<dyn RunningQuery>, Fault> {
+        match id {
+            "dead" => Err(Fault::new(
+                ErrorCode::NotFound,
+                "follow dead: no query has this id",
+            )),
+            _ => self.submit("", &RunOptions::default()).await,
+        }
+    }
+
     async fn cancel(&self, id: &str, _reason: &str) -> Result<proto::CancelReply, Fault> {
         match id {
             "dead" => Err(Fault::new(

@@ -399,8 +399,9 @@ async fn line_magics_steer_the_session() {
     │    1 ┆ lost  ┆ cpu  ┆   0 ┆ 0 ms   ┆       0 ┆      0 B ┆   0 B ┆      0 B ┆     0 B ┆        0 ┆ signal 9 (SIGKILL) │
     └──────┴───────┴──────┴─────┴────────┴─────────┴──────────┴───────┴──────────┴─────────┴──────────┴────────────────────┘
     ");
-    insta::assert_snapshot!(transcript("%jobs\n%cancel 3f2a").await, @"
+    insta::assert_snapshot!(transcript("%jobs\n%attach 3f2a\n%cancel 3f2a").await, @"
     nothing runs and nothing waits
+    query 3f2a0c1d has ended: 3 rows in 1.23 s · read 1_000_000 rows, 512.0 MiB at 435 MB/s · 2 engines
     query 3f2a0000 is cancelled
     ");
     insta::assert_snapshot!(transcript("%clear --wait\n%restart\n%restart --all\n%cluster logs --engine 1").await, @"
