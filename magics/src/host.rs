@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use bireme_protocol::Fault;
+use bireme_protocol::proto::SharedBatch;
 use bireme_settings::Settings;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -39,23 +40,29 @@ pub trait RowSink: Send {
     /// Takes rows; tells the bytes taken so far.
     fn write(&mut self, batch: &RecordBatch) -> Result<u64, Fault>;
 
+    /// So many files in memory, by path, for engines to write rows to, in place of [`RowSink::write`].
+    fn to_fill(&mut self, count: usize) -> Result<Vec<String>, Fault>;
+
+    /// Takes what engines have written to these files.
+    fn take(&mut self, schema: &Schema, batches: &[SharedBatch]) -> Result<(), Fault>;
+
     /// Binds the variable.
     async fn finish(self: Box<Self>, schema: &Schema) -> Result<(), Fault>;
 }
 
-/// Rows in a file, for as long as this lives.
+/// Rows in shared memory, for as long as this lives.
 pub struct RowsFile {
     path: String,
     _kept: Box<dyn Send + Sync>,
 }
 
 impl RowsFile {
-    /// A file that goes with `kept`.
+    /// Rows that go with `kept`.
     pub fn new(path: String, kept: Box<dyn Send + Sync>) -> Self {
         Self { path, _kept: kept }
     }
 
-    /// Where the rows are, as Arrow IPC.
+    /// Where it is told what lies where.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -116,7 +123,7 @@ pub trait Host: Send + Sync {
     /// Where rows for a Rust variable go; an error when that cannot be the name of one.
     fn rows_for_rust(&self, variable: &str) -> Result<Box<dyn RowSink>, Fault>;
 
-    /// The rows of a Rust variable, in a file that engines can read.
+    /// The rows of a Rust variable, where engines can read them.
     async fn rows_of_rust(&self, variable: &str) -> Result<RowsFile, Fault>;
 
     /// Runs text as a cell of its own: Rust or magics. [`Body::padded`] keeps its positions.

@@ -1,7 +1,6 @@
 //! The seam between magics and the cluster: what a session can be asked. The client's session is
 //! the real one; tests have a script.
 
-use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bireme_client::{QueryUpdate, RunOptions};
 use bireme_protocol::{Fault, proto};
@@ -29,8 +28,13 @@ pub trait QueryService: Send + Sync {
     /// Lets other sessions see a frame, or no more.
     async fn publish(&self, name: &str, withdraw: bool) -> Result<(), Fault>;
 
-    /// The rows of a frame, from the engines that hold them, in the order of the partitions.
-    async fn gather(&self, entry: &proto::CatalogEntry) -> Result<Box<dyn FrameRows>, Fault>;
+    /// Has the engines that hold a frame write its rows to these files in memory. Tells what lies
+    /// where, in the order of the partitions. Dropping it ends the work behind it.
+    async fn gather(
+        &self,
+        entry: &proto::CatalogEntry,
+        files: &[String],
+    ) -> Result<Vec<proto::SharedBatch>, Fault>;
 
     /// What each engine holds.
     async fn memory(&self) -> Result<Vec<proto::EngineMemory>, Fault>;
@@ -56,13 +60,6 @@ pub trait QueryService: Send + Sync {
 
     /// What the engines recorded of a query; of all queries when `id` is empty.
     async fn spans(&self, id: &str) -> Result<Vec<proto::EngineSpans>, Fault>;
-}
-
-/// Rows of a frame on their way.
-#[async_trait]
-pub trait FrameRows: Send {
-    /// The next rows; `None` after the last.
-    async fn next(&mut self) -> Result<Option<RecordBatch>, Fault>;
 }
 
 /// A query that was accepted.

@@ -13,7 +13,6 @@ pub mod statement;
 
 pub use cluster::Cluster;
 pub use follower::Follower;
-pub use gathered::Gathered;
 pub use query::{Query, QuerySummary, QueryUpdate};
 pub use session::{Rows, RunOptions, Session};
 pub use statement::{Statement, StatementKind, split};

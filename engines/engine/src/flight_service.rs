@@ -5,6 +5,7 @@
 //! holds no rows but a `ResultSummary`.
 
 use crate::engine::Engine;
+use crate::fill_ticket::FillTicket;
 use crate::head_query::HeadQuery;
 use crate::remote_frames::read_ticket;
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -15,10 +16,12 @@ use arrow_flight::{
     HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use async_trait::async_trait;
+use bireme_frames::{FramesError, PartitionReader};
 use bireme_operators::RemotePart;
 use bireme_protocol::{ErrorCode, Fault, QueryId};
+use datafusion::arrow::array::RecordBatch;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use prost::Message;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -57,6 +60,9 @@ impl FlightService for Rows {
         let ticket = std::str::from_utf8(&ticket).unwrap_or_default();
         if let Some(part) = read_ticket(ticket) {
             return Ok(Response::new(partition_of(&self.engine, &part)?));
+        }
+        if let Some(filling) = FillTicket::read(ticket) {
+            return Ok(Response::new(filling.fill(&self.engine)?));
         }
         let id: QueryId = ticket.parse().map_err(|_| {
             Fault::new(
@@ -126,28 +132,34 @@ fn partition_of(
     engine: &Engine,
     part: &RemotePart,
 ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Fault> {
-    let failed =
-        |error: bireme_frames::FramesError| Fault::new(ErrorCode::NotFound, error.to_string());
+    let failed = |error: FramesError| Fault::new(ErrorCode::NotFound, error.to_string());
     let columns = part.columns.as_deref();
     let reader = engine.frames().read(part.segment, part.partition, columns);
     let reader = reader.map_err(|error| failed(error).on_engine(engine.rank()))?;
     let schema = Arc::clone(reader.schema());
-    let reader = Arc::new(reader);
-    let batches = futures::stream::iter(0..reader.len()).then(move |index| {
-        let reader = Arc::clone(&reader);
-        async move {
-            if let Some(batch) = reader.resident(index).map_err(external)? {
-                return Ok(batch);
-            }
-            let restored = tokio::task::spawn_blocking(move || reader.restore(index)).await;
-            restored.map_err(external)?.map_err(external)
-        }
-    });
+    let batches = batches_of(reader).map_err(external);
     let messages = FlightDataEncoderBuilder::new()
         .with_schema(schema)
         .build(batches)
         .map_err(|error| Status::internal(format!("encode rows of a frame: {error}")));
     Ok(messages.boxed())
+}
+
+/// The batches of a partition, from memory or disk.
+pub(crate) fn batches_of(
+    reader: PartitionReader,
+) -> impl Stream<Item = Result<RecordBatch, FramesError>> {
+    let reader = Arc::new(reader);
+    futures::stream::iter(0..reader.len()).then(move |index| {
+        let reader = Arc::clone(&reader);
+        async move {
+            if let Some(batch) = reader.resident(index)? {
+                return Ok(batch);
+            }
+            let restored = tokio::task::spawn_blocking(move || reader.restore(index)).await;
+            restored.map_err(FramesError::ended)?
+        }
+    })
 }
 
 fn external(error: impl std::error::Error + Send + Sync + 'static) -> FlightError {

@@ -1,6 +1,7 @@
 //! What made a segment of a frame: its statement, the names it read and the files behind them, so
 //! that it can be made again, or need not be.
 
+use bireme_frames::SharedRows;
 use bireme_protocol::proto::{BoundValue, Catalog, CatalogEntry, EntryKind, Lineage, SourceFile};
 use bireme_protocol::{ErrorCode, Fault};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -43,6 +44,12 @@ impl Origin<'_> {
                 "it reads {} files, at most {SOURCES_MAX} are remembered",
                 sources.len()
             );
+        }
+        if sources
+            .iter()
+            .any(|source| SharedRows::is_path(&source.path))
+        {
+            obstacle = "its rows were those of a Rust variable: scatter it again".to_string();
         }
         let is_volatile = is_volatile(self.optimized)?;
         if is_volatile || reads_the_clock(self.logical)? {

@@ -5,6 +5,7 @@
 
 use crate::fault_from::nearest;
 use crate::frame_table::FrameTable;
+use crate::shared_table::SharedTable;
 use crate::table_files;
 use async_trait::async_trait;
 use bireme_frames::Placement;
@@ -318,6 +319,7 @@ impl SchemaProvider for SessionTables {
                 return Ok(None);
             }
             Some(entry) => Box::pin(self.make(entry)).await?,
+            None if SharedTable::is_path(name) => SharedTable::open(name)?,
             None if table_files::is_path(name) => {
                 let state = self.state()?;
                 table_files::open(name, &self.directory, &state).await?

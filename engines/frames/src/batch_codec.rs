@@ -56,13 +56,15 @@ pub fn decode_batch(bytes: Buffer, schema: &SchemaRef) -> Result<RecordBatch, Fr
 /// Bytes the rows take by themselves. Views and slices share buffers with batches that go
 /// elsewhere, so the size of the memory behind them would count those again and again.
 pub fn row_bytes(batch: &RecordBatch) -> usize {
-    let sizes = batch.columns().iter().map(|column| {
-        let data = column.to_data();
-        data.get_slice_memory_size()
-            .unwrap_or_else(|_| data.get_array_memory_size())
-            + view_bytes(column)
-    });
-    sizes.sum()
+    batch.columns().iter().map(column_bytes).sum()
+}
+
+/// Bytes the rows of a column take by themselves.
+pub(crate) fn column_bytes(column: &ArrayRef) -> usize {
+    let data = column.to_data();
+    data.get_slice_memory_size()
+        .unwrap_or_else(|_| data.get_array_memory_size())
+        + view_bytes(column)
 }
 
 fn view_bytes(column: &ArrayRef) -> usize {

@@ -6,7 +6,8 @@ use crate::budget::FrameRoom;
 use crate::disk_copy::DiskCopy;
 use crate::error::FramesError;
 use crate::host_tier::HostTier;
-use arrow::array::{ArrayRef, RecordBatch};
+use crate::slab::{Offer, Slab};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
@@ -26,13 +27,26 @@ struct State {
     copy: Option<DiskCopy>,
 }
 
-/// The column in memory. It refers to `encoded`, which refers to the host tier.
+/// The column in memory.
 #[derive(Debug)]
 struct Resident {
+    /// It refers to `memory`.
     column: ArrayRef,
-    encoded: Buffer,
-    /// References to `encoded` while nobody reads.
+    /// The bytes that go to disk, in the host tier; or all of the slab.
+    memory: Buffer,
+    /// References to `memory` while nobody reads.
     references: usize,
+    /// Where it lies if another process has written it.
+    slab: Option<Arc<Slab>>,
+}
+
+/// What has left memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Left {
+    /// Bytes of the column.
+    pub(crate) bytes: usize,
+    /// Bytes that are free now. Those of a slab are when its last column has left.
+    pub(crate) freed: usize,
 }
 
 /// Where a column is read from.
@@ -74,6 +88,24 @@ impl Chunk {
             state: Mutex::new(state),
         };
         Ok((chunk, homeless))
+    }
+
+    /// Keeps a column in the memory that another process has written it to, for which there is room.
+    pub(crate) fn take_over(offer: Offer, schema: &SchemaRef) -> Result<Self, FramesError> {
+        let pieces = encoded(&offer.column, schema)?;
+        let resident = Resident {
+            column: offer.column,
+            memory: offer.memory,
+            references: offer.references,
+            slab: Some(offer.slab),
+        };
+        Ok(Self {
+            bytes: pieces.iter().map(Buffer::len).sum(),
+            state: Mutex::new(State {
+                resident: Some(resident),
+                copy: None,
+            }),
+        })
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -148,22 +180,37 @@ impl Chunk {
     }
 
     /// Makes the column leave memory if it is on disk too and nobody reads it: a reader that has come
-    /// since it was written keeps it. Gives the bytes that are free.
-    pub(crate) fn leave_memory(&self) -> usize {
+    /// since it was written keeps it.
+    pub(crate) fn leave_memory(&self) -> Left {
         let mut state = self.state.lock();
         let has_copy = state.copy.is_some();
         let left = state
             .resident
             .take_if(|resident| has_copy && !resident.is_read());
         drop(state);
-        left.map_or(0, |_| self.bytes)
+        let Some(mut resident) = left else {
+            return Left::default();
+        };
+        let slab = resident.slab.take();
+        drop(resident);
+        Left {
+            bytes: self.bytes,
+            freed: slab.map_or(self.bytes, Slab::let_go),
+        }
     }
 
     /// The bytes of a column that nobody reads and that is in memory alone.
-    pub(crate) fn without_copy(&self) -> Option<Buffer> {
+    pub(crate) fn without_copy(&self, schema: &SchemaRef) -> Result<Option<Buffer>, FramesError> {
         let state = self.state.lock();
-        let resident = state.resident.as_ref()?;
-        (state.copy.is_none() && !resident.is_read()).then(|| resident.encoded.clone())
+        let resident = state.resident.as_ref();
+        let unread = resident.filter(|resident| state.copy.is_none() && !resident.is_read());
+        let Some(resident) = unread else {
+            return Ok(None);
+        };
+        Ok(Some(match resident.slab {
+            None => resident.memory.clone(),
+            Some(_) => joined(&encoded(&resident.column, schema)?, self.bytes),
+        }))
     }
 }
 
@@ -173,15 +220,27 @@ impl Resident {
         let references = encoded.strong_count();
         Ok(Self {
             column,
-            encoded,
+            memory: encoded,
             references,
+            slab: None,
         })
     }
 
     /// Whether somebody holds the column or a part of it.
     fn is_read(&self) -> bool {
-        Arc::strong_count(&self.column) > 1 || self.encoded.strong_count() > self.references
+        Arc::strong_count(&self.column) > 1 || self.memory.strong_count() > self.references
     }
+}
+
+fn encoded(column: &ArrayRef, schema: &SchemaRef) -> Result<Vec<Buffer>, FramesError> {
+    let alone = RecordBatch::try_new(Arc::clone(schema), vec![Arc::clone(column)]);
+    let alone = alone.map_err(|source| FramesError::Codec {
+        action: "keep",
+        rows: column.len(),
+        columns: 1,
+        source: Box::new(source),
+    })?;
+    encode_batch(&alone)
 }
 
 fn only_column(encoded: Buffer, schema: &SchemaRef) -> Result<ArrayRef, FramesError> {

@@ -117,8 +117,16 @@ pub enum FramesError {
         /// What the system said.
         source: bireme_shared_memory::SharedMemoryError,
     },
-    /// The thread that pushes frames down cannot be started.
-    #[error("start a thread that moves frames to disk: {source}")]
+    /// Rows that another process has handed over cannot be read.
+    #[error("read rows in shared memory ({path}): {reason}")]
+    SharedRows {
+        /// Where they are described.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A thread that moves frames cannot be started, or ended before its time.
+    #[error("move frames on a thread of its own: {source}")]
     Thread {
         /// What the system said.
         source: std::io::Error,
@@ -152,6 +160,15 @@ pub enum FramesError {
         /// What DataFusion said.
         source: Box<datafusion::error::DataFusionError>,
     },
+}
+
+impl FramesError {
+    /// Work on a thread of its own ended before it was done.
+    pub fn ended(source: tokio::task::JoinError) -> Self {
+        Self::Thread {
+            source: std::io::Error::other(source),
+        }
+    }
 }
 
 impl From<FramesError> for datafusion::error::DataFusionError {

@@ -1,10 +1,12 @@
 //! One partition of a segment: its batches in order, column by column, its spill file, and who reads
 //! it.
 
+use crate::batch_codec::column_bytes;
 use crate::chunk::{Chunk, Held, Place};
 use crate::disk_copy::DiskCopy;
 use crate::error::FramesError;
 use crate::frame_store::FrameStore;
+use crate::slab::Offer;
 use crate::spill_file::SpillTempFile;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
@@ -135,11 +137,11 @@ impl FramePartition {
 
     /// Makes a chunk leave memory if it may. Gives the bytes that are free.
     fn leave_memory(&self, column: usize, chunk: &Chunk) -> usize {
-        let freed = chunk.leave_memory();
+        let left = chunk.leave_memory();
         if let Some(column) = self.columns.get(column) {
-            column.in_memory.fetch_sub(freed, Ordering::AcqRel);
+            column.in_memory.fetch_sub(left.bytes, Ordering::AcqRel);
         }
-        freed
+        left.freed
     }
 
     fn batches(&self) -> Vec<Arc<Batch>> {
@@ -192,15 +194,22 @@ impl FramePartition {
         wanted: usize,
     ) -> Result<usize, FramesError> {
         let batches = self.batches();
+        let Some(schema) = self.columns.get(column).map(|column| &column.schema) else {
+            return Ok(0);
+        };
         let chunks = batches.iter().filter_map(|batch| batch.columns.get(column));
-        let mut unwritten = chunks.filter_map(|chunk| Some((chunk, chunk.without_copy()?)));
+        let mut unwritten = chunks.filter_map(|chunk| {
+            let bytes = chunk.without_copy(schema).transpose()?;
+            Some(bytes.map(|bytes| (chunk, bytes)))
+        });
         let mut freed = 0;
         while freed < wanted {
             let most = (wanted - freed).min(WRITTEN_AT_ONCE);
             let (mut together, mut pieces, mut bytes) = (Vec::new(), Vec::new(), 0);
             while bytes < most
-                && let Some((chunk, piece)) = unwritten.next()
+                && let Some(next) = unwritten.next()
             {
+                let (chunk, piece) = next?;
                 bytes += piece.len();
                 together.push(chunk);
                 pieces.push(piece);
@@ -244,15 +253,18 @@ impl PartitionWriter {
             return Ok(());
         }
         let partition = &self.partition;
-        self.store.make_room(batch, partition.segment);
+        let offers = self.offers(batch);
         let mut columns = Vec::with_capacity(partition.columns.len());
         let (mut homeless, mut pieces) = (Vec::new(), Vec::new());
-        for (index, (values, column)) in batch.columns().iter().zip(&partition.columns).enumerate()
-        {
+        let values = batch.columns().iter().zip(&partition.columns);
+        for (index, ((values, column), offer)) in values.zip(offers).enumerate() {
             let alone = RecordBatch::try_new(Arc::clone(&column.schema), vec![Arc::clone(values)]);
             let alone = alone.map_err(|source| codec_error("keep", batch.num_rows(), 1, source))?;
             let begun = Instant::now();
-            let (chunk, rest) = Chunk::keep(&alone, self.store.host(), partition.index)?;
+            let (chunk, rest) = match offer.filter(|offer| offer.accept(self.store.budget())) {
+                Some(offer) => (Chunk::take_over(offer, &column.schema)?, None),
+                None => Chunk::keep(&alone, self.store.host(), partition.index)?,
+            };
             match rest {
                 Some(piece) => {
                     homeless.push(index);
@@ -278,6 +290,21 @@ impl PartitionWriter {
             columns,
         }));
         Ok(())
+    }
+
+    /// Which columns need not be copied; makes room for all of them.
+    fn offers(&self, batch: &RecordBatch) -> Vec<Option<Offer>> {
+        let (store, mut bytes) = (&self.store, 0_usize);
+        let columns = batch.columns().iter().map(|column| {
+            let offer = store.offers().take(column);
+            let missing = offer.as_ref().and_then(|one| one.missing(store.budget()));
+            let missing = missing.unwrap_or_else(|| column_bytes(column));
+            bytes = bytes.saturating_add(missing);
+            offer
+        });
+        let offers = columns.collect();
+        store.make_room(bytes, self.partition.segment);
+        offers
     }
 
     /// Makes the partition readable.

@@ -8,8 +8,8 @@ use crate::error::FramesError;
 use crate::frame_counters::FrameCounters;
 use crate::frame_partition::{FramePartition, PartitionFacts, PartitionReader, PartitionWriter};
 use crate::host_tier::HostTier;
+use crate::slab::Offers;
 use crate::spill_directory::SpillDirectory;
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bireme_protocol::QueryId;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -32,6 +32,8 @@ pub struct FrameStore {
     host: HostTier,
     segments: RwLock<Segments>,
     counters: FrameCounters,
+    /// Columns on their way that need not be copied to be kept.
+    offers: Offers,
     /// Moments of use, in order.
     clock: AtomicU64,
     /// One at a time: two would look for the same memory.
@@ -90,6 +92,7 @@ impl FrameStore {
             compression,
             segments: RwLock::default(),
             counters: FrameCounters::default(),
+            offers: Offers::default(),
             clock: AtomicU64::new(1),
             demoting: Mutex::default(),
             pressure: Arc::clone(&pressure),
@@ -215,6 +218,14 @@ impl FrameStore {
         &self.host
     }
 
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    pub(crate) fn offers(&self) -> &Offers {
+        &self.offers
+    }
+
     pub(crate) fn spill(&self) -> &SpillDirectory {
         &self.spill
     }
@@ -243,9 +254,9 @@ impl FrameStore {
         }
     }
 
-    /// Pushes colder frames down for a batch of this segment, if it would not fit.
-    pub(crate) fn make_room(&self, batch: &RecordBatch, segment: QueryId) {
-        let missing = self.budget.frames_missing(batch.get_array_memory_size());
+    /// Pushes colder frames down for so many bytes of this segment, if they would not fit.
+    pub(crate) fn make_room(&self, bytes: usize, segment: QueryId) {
+        let missing = self.budget.frames_missing(bytes);
         if missing > 0 {
             self.demote(missing.max(RECLAIM_BYTES_MIN), |partition, is_read| {
                 partition.segment() != segment && !is_read

@@ -9,6 +9,7 @@ use crate::framed_scan_exec::{FramedScanExec, Framing};
 use crate::persist_exec::PersistExec;
 use crate::rank_zero_exec::RankZeroExec;
 use crate::routing::Routing;
+use crate::shared_rows_exec::{SharedRowsExec, SharedRowsProto};
 use bireme_collectives::OperationId;
 use bireme_frames::{Placement, owners_from_bytes, owners_to_bytes};
 use bireme_protocol::QueryId;
@@ -31,7 +32,7 @@ pub struct CollectiveCodec;
 
 #[derive(Clone, PartialEq, Message)]
 struct NodeProto {
-    #[prost(oneof = "Node", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Node", tags = "1, 2, 3, 4, 5, 6")]
     node: Option<Node>,
 }
 
@@ -47,6 +48,8 @@ enum Node {
     FrameScan(FrameScanProto),
     #[prost(message, tag = "5")]
     Persist(PersistProto),
+    #[prost(message, tag = "6")]
+    SharedRows(SharedRowsProto),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -107,8 +110,10 @@ impl PhysicalExtensionCodec for CollectiveCodec {
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let proto = NodeProto::decode(bytes).map_err(|error| failed("decode", "a node", error))?;
-        if let Some(Node::FrameScan(proto)) = &proto.node {
-            return frame_codec::decode_scan(proto);
+        match &proto.node {
+            Some(Node::FrameScan(proto)) => return frame_codec::decode_scan(proto),
+            Some(Node::SharedRows(proto)) => return SharedRowsExec::from_proto(proto),
+            _ => {}
         }
         let [input] = inputs else {
             let reason = format!("it has {} inputs, not one", inputs.len());
@@ -131,7 +136,7 @@ impl PhysicalExtensionCodec for CollectiveCodec {
                 framing.restore(scan)
             }
             Some(Node::Persist(proto)) => frame_codec::decode_persist(&proto, Arc::clone(input)),
-            Some(Node::FrameScan(_)) | None => {
+            Some(Node::FrameScan(_) | Node::SharedRows(_)) | None => {
                 Err(failed("decode", "a node", "it is of no known kind"))
             }
         }
@@ -160,6 +165,8 @@ impl PhysicalExtensionCodec for CollectiveCodec {
             Node::FrameScan(frame_codec::encode_scan(scan)?)
         } else if let Some(persist) = node.downcast_ref::<PersistExec>() {
             Node::Persist(frame_codec::encode_persist(persist))
+        } else if let Some(scan) = node.downcast_ref::<SharedRowsExec>() {
+            Node::SharedRows(scan.to_proto())
         } else {
             return Err(failed("encode", node.name(), "it is no node of this codec"));
         };

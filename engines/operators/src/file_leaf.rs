@@ -5,6 +5,7 @@
 use crate::file_split;
 use crate::frame_scan_exec::FrameScanExec;
 use crate::framed_scan_exec::FramedScanExec;
+use crate::shared_rows_exec::SharedRowsExec;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
@@ -70,13 +71,17 @@ pub(crate) fn scale_up(
         let same = ScaleUpLeafNodeEventResponse::new(Arc::clone(leaf));
         return Some(Ok(same));
     }
-    let variants = match (file_scan(leaf), leaf.downcast_ref::<FrameScanExec>()) {
-        (Some(scan), _) => parts(scan, event.task_count),
-        (None, Some(scan)) => {
-            let own: Arc<dyn ExecutionPlan> = Arc::new(scan.of_own_engine());
-            vec![own; event.task_count]
-        }
-        (None, None) => on_task_zero(leaf, event.task_count)?,
+    let tasks = event.task_count;
+    let variants = if let Some(scan) = file_scan(leaf) {
+        parts(scan, tasks)
+    } else if let Some(scan) = leaf.downcast_ref::<FrameScanExec>() {
+        let own: Arc<dyn ExecutionPlan> = Arc::new(scan.of_own_engine());
+        vec![own; tasks]
+    } else if let Some(scan) = leaf.downcast_ref::<SharedRowsExec>() {
+        let own = (0..tasks).map(|task| Arc::new(scan.of_task(task, tasks)) as _);
+        own.collect()
+    } else {
+        on_task_zero(leaf, tasks)?
     };
     let scaled = DistributedLeafExec::try_new(Arc::clone(leaf), variants);
     Some(scaled.map(|leaf| ScaleUpLeafNodeEventResponse::new(Arc::new(leaf))))

@@ -6,6 +6,7 @@ use crate::error::OperatorsError;
 use crate::file_leaf::file_scan;
 use crate::persist_exec::PersistExec;
 use crate::placer::{Place, Placed, Placer, Result as Placing, or_failed};
+use crate::shared_rows_exec::SharedRowsExec;
 use bireme_frames::Placement;
 use bireme_protocol::QueryId;
 use bireme_protocol::proto::{LayoutKind, SourceFile};
@@ -58,6 +59,14 @@ impl Sources {
                     path: meta.location.to_string(),
                     bytes: meta.size,
                     modified_ns: meta.last_modified.timestamp_nanos_opt().unwrap_or_default(),
+                });
+            }
+            if let Some(scan) = node.downcast_ref::<SharedRowsExec>() {
+                let (bytes, modified_ns) = scan.rows().version();
+                files.push(SourceFile {
+                    path: scan.rows().path().to_string(),
+                    bytes,
+                    modified_ns,
                 });
             }
             Ok(TreeNodeRecursion::Continue)

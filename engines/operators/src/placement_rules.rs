@@ -5,6 +5,7 @@ use crate::file_leaf;
 use crate::frame_scan_exec::FrameScanExec;
 use crate::placer::{Place, Placed, Placer, Result, everywhere, or_failed, unsupported};
 use crate::requirements::{restore_order, with_children};
+use crate::shared_rows_exec::SharedRowsExec;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::{LexOrdering, Partitioning};
@@ -107,6 +108,12 @@ impl Placer {
                     plan: Arc::clone(node),
                     place: Place::Everywhere,
                 },
+            });
+        }
+        if node.is::<SharedRowsExec>() {
+            return Ok(Placed {
+                plan: Arc::clone(node),
+                place: Place::Everywhere,
             });
         }
         if let Some(source) = node.downcast_ref::<DataSourceExec>() {

@@ -110,7 +110,7 @@ impl Arena {
         let Some(offset) = taken else {
             return Ok(None);
         };
-        if let Err(source) = self.fill(offset, pieces) {
+        if let Err(source) = write_all(&self.file, offset, pieces) {
             self.give_back(offset, length);
             return Err(SharedMemoryError::System {
                 action: "write",
@@ -121,24 +121,6 @@ impl Arena {
         self.taken.insert(offset, length);
         self.in_use += length;
         Ok(Some(Place { offset, bytes }))
-    }
-
-    fn fill(&self, offset: u64, pieces: &[&[u8]]) -> nix::Result<()> {
-        let mut at = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
-        let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-        let mut rest: &mut [IoSlice<'_>] = &mut slices;
-        IoSlice::advance_slices(&mut rest, 0);
-        while !rest.is_empty() {
-            let some = &rest[..rest.len().min(PIECES_MAX)];
-            let written = match pwritev(&self.file, some, at) {
-                Err(Errno::EINTR) => continue,
-                Ok(0) => return Err(Errno::ENOSPC),
-                other => other?,
-            };
-            at += i64::try_from(written).map_err(|_| Errno::EOVERFLOW)?;
-            IoSlice::advance_slices(&mut rest, written);
-        }
-        Ok(())
     }
 
     /// Frees what lies at this offset: nobody reads it any more.
@@ -182,4 +164,23 @@ impl Arena {
         }
         self.cold.add(offset, length);
     }
+}
+
+/// Writes the pieces, one behind the other.
+pub(crate) fn write_all(file: &OwnedFd, offset: u64, pieces: &[&[u8]]) -> nix::Result<()> {
+    let mut at = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
+    let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut rest: &mut [IoSlice<'_>] = &mut slices;
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        let some = &rest[..rest.len().min(PIECES_MAX)];
+        let written = match pwritev(file, some, at) {
+            Err(Errno::EINTR) => continue,
+            Ok(0) => return Err(Errno::ENOSPC),
+            other => other?,
+        };
+        at += i64::try_from(written).map_err(|_| Errno::EOVERFLOW)?;
+        IoSlice::advance_slices(&mut rest, written);
+    }
+    Ok(())
 }

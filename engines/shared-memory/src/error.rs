@@ -42,4 +42,12 @@ pub enum SharedMemoryError {
         /// How large it is.
         bytes: u64,
     },
+    /// What a path names is no memory that another process has handed over.
+    #[error("use the shared memory {path}: {reason}")]
+    NotHanded {
+        /// The path.
+        path: String,
+        /// Why not.
+        reason: &'static str,
+    },
 }

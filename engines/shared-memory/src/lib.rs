@@ -11,10 +11,12 @@
 mod arena;
 mod descriptor;
 mod error;
+mod handed;
 mod mapping;
 mod ranges;
 
 pub use arena::{Arena, Place};
 pub use descriptor::{receive_with_descriptor, send_with_descriptor};
 pub use error::SharedMemoryError;
+pub use handed::{Filling, is_handed, open_sealed, seal};
 pub use mapping::{Block, Mapping};

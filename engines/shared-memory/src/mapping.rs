@@ -79,6 +79,11 @@ impl Mapping {
         }))
     }
 
+    /// How large it is.
+    pub fn size(&self) -> u64 {
+        self.size as u64
+    }
+
     /// What lies at a place. `released` is called with its offset when it is read no more.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! Types of columns as words and text, for [`crate::transfer`]. Types without fields are written as
 //! Arrow writes them; of the others Arrow does not read every name back.
 
-use crate::transfer::{Head, Source, TransferError, malformed};
+use crate::layout::{Head, Source};
+use crate::transfer::{TransferError, malformed};
 use arrow_schema::{DataType, Field, FieldRef, UnionFields, UnionMode};
 use std::sync::Arc;
 
@@ -66,14 +67,14 @@ fn write_type(head: &mut Head, data_type: &DataType) {
 }
 
 /// Reads what [`write_field`] wrote.
-pub(crate) fn read_field(source: &mut Source, depth: usize) -> Result<Field, TransferError> {
+pub(crate) fn read_field(source: &mut Source<'_>, depth: usize) -> Result<Field, TransferError> {
     let name = source.text()?;
     let is_nullable = source.word()? != 0;
     let data_type = read_type(source, depth)?;
     Ok(Field::new(name, data_type, is_nullable))
 }
 
-fn read_type(source: &mut Source, depth: usize) -> Result<DataType, TransferError> {
+fn read_type(source: &mut Source<'_>, depth: usize) -> Result<DataType, TransferError> {
     if depth > DEPTH_MAX {
         return Err(malformed("its types are nested too deep"));
     }
@@ -106,7 +107,7 @@ fn read_type(source: &mut Source, depth: usize) -> Result<DataType, TransferErro
     })
 }
 
-fn read_union(source: &mut Source, depth: usize) -> Result<DataType, TransferError> {
+fn read_union(source: &mut Source<'_>, depth: usize) -> Result<DataType, TransferError> {
     let mode = match source.word()? {
         0 => UnionMode::Sparse,
         _ => UnionMode::Dense,

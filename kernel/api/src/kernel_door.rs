@@ -23,7 +23,7 @@ pub(crate) fn rows(sql: String) -> Result<Table, FrameError> {
     // The rows are there as long as the connection is.
     let (answer, _connection) = exchange(&Request::Rows(sql))?;
     match answer {
-        Answer::Rows(path) => Ok(transfer::read(path)?),
+        Answer::Rows(path) => Ok(transfer::map_file(path)?),
         other => Err(unexpected("rows", &other)),
     }
 }

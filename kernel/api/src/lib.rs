@@ -18,6 +18,13 @@ pub mod frame;
 pub mod frame_error;
 mod html;
 mod kernel_door;
+#[doc(hidden)]
+pub mod layout;
+#[expect(
+    unsafe_code,
+    reason = "rows are read where another process has put them: memory is mapped"
+)]
+mod mapped;
 mod names;
 pub mod prelude;
 mod preview;

@@ -1,7 +1,8 @@
 //! What a cell asks of its kernel, and what that answers: words and text as in [`crate::transfer`],
 //! behind their length in bytes as one word. One request per connection, one answer.
 
-use crate::transfer::{Head, Source, TransferError, malformed};
+use crate::layout::{Head, Source};
+use crate::transfer::{TransferError, malformed};
 
 /// Environment variable that tells a cell the Unix socket where its kernel answers requests.
 pub const SOCKET_ENV: &str = "BIREME_CELL_QUERIES";
@@ -73,7 +74,7 @@ impl Request {
     /// # Errors
     /// When it is no request.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Request, TransferError> {
-        let mut source = Source::new(bytes.into());
+        let mut source = Source::new(&bytes);
         let kind = source.word()?;
         let sql = source.text()?;
         Ok(match kind {
@@ -128,7 +129,7 @@ impl Answer {
     /// # Errors
     /// When it is no answer.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Answer, TransferError> {
-        let mut source = Source::new(bytes.into());
+        let mut source = Source::new(&bytes);
         Ok(match source.word()? {
             QUERY => {
                 let sql = source.text()?;

@@ -296,10 +296,13 @@ impl Host for RunningCell {
     }
 
     async fn rows_of_rust(&self, variable: &str) -> Result<RowsFile, Fault> {
-        let directory = self.state.cluster.home().root().join("scatter");
         let settings = self.state.settings.current();
+        // A part for each partition that the engines will hold.
+        let engines = self.queries().await?.status().await?.engines.len();
+        let partitions = usize::try_from(settings.integer("query.partitions")).unwrap_or(1);
+        let parts = engines.saturating_mul(partitions);
         let (link, context) = (&self.state.rust, &self.context);
-        scattered::write(link, context, &settings, variable, &directory).await
+        scattered::write(link, context, &settings, variable, parts).await
     }
 
     async fn evaluate(&self, body: &Body) -> Result<(), Fault> {

@@ -1,9 +1,8 @@
 //! The client's session in the form magics ask for.
 
-use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use bireme_client::{Follower, Gathered, Query, QueryUpdate, RunOptions, Session};
-use bireme_magics::query::{FrameRows, QueryService, RunningQuery};
+use bireme_client::{Follower, Query, QueryUpdate, RunOptions, Session};
+use bireme_magics::query::{QueryService, RunningQuery};
 use bireme_protocol::{Fault, proto};
 
 /// An open session as magics see it.
@@ -31,16 +30,6 @@ impl RunningQuery for FollowedQuery {
     }
 
     async fn next(&mut self) -> Option<Result<QueryUpdate, Fault>> {
-        self.0.next().await
-    }
-}
-
-/// Rows of a frame.
-struct GatheredRows(Gathered);
-
-#[async_trait]
-impl FrameRows for GatheredRows {
-    async fn next(&mut self) -> Result<Option<RecordBatch>, Fault> {
         self.0.next().await
     }
 }
@@ -75,10 +64,12 @@ impl QueryService for SessionQueries {
         self.0.publish(name, withdraw).await
     }
 
-    async fn gather(&self, entry: &proto::CatalogEntry) -> Result<Box<dyn FrameRows>, Fault> {
-        Ok(Box::new(GatheredRows(
-            self.0.cluster().gather(entry).await?,
-        )))
+    async fn gather(
+        &self,
+        entry: &proto::CatalogEntry,
+        files: &[String],
+    ) -> Result<Vec<proto::SharedBatch>, Fault> {
+        self.0.cluster().gather(entry, files).await
     }
 
     async fn memory(&self) -> Result<Vec<proto::EngineMemory>, Fault> {

@@ -6,17 +6,20 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use bireme_client::RunOptions;
-use bireme_protocol::proto::{CatalogEntry, Frame};
+use bireme_protocol::proto::{CatalogEntry, Frame, SharedArray};
 use bireme_protocol::{ErrorCode, Fault};
 
 use super::show::select_all;
 use crate::frame;
-use crate::host::Host;
+use crate::host::{Host, RowSink};
 use crate::magic::{BodyKind, Call, Example, Flag, Forms, Magic, Positional, Spec, ValueKind};
 use crate::mime_bundle::MimeBundle;
 use crate::query::QueryService;
-use crate::runner::{Runner, Take, attach};
+use crate::runner::{Runner, attach};
 use crate::rust_rows::{Totals, too_large};
+
+/// Files in memory that engines fill, each at the same time as the others.
+const FILES: usize = 8;
 
 /// `%gather`.
 #[derive(Debug)]
@@ -76,20 +79,18 @@ impl Magic for Gather {
         }
         let mut rows = host.rows_for_rust(variable)?;
         let started = Instant::now();
-        let mut gathered = Totals::default();
-        let mut take = |batch: RecordBatch| {
-            gathered.rows += batch.num_rows() as u64;
-            gathered.bytes = rows.write(&batch)?;
-            match gathered.bytes > most {
-                true => Err(too_large(name, variable, gathered.bytes, most)),
-                false => Ok(()),
-            }
-        };
-        let schema = match frame {
-            Some(entry) => from_engines(host, service.as_ref(), entry, &mut take)
-                .await
-                .map_err(placed)?,
+        let (schema, gathered) = match frame {
+            Some(entry) => from_engines(host, service.as_ref(), entry, rows.as_mut()).await,
             None => {
+                let mut gathered = Totals::default();
+                let mut take = |batch: RecordBatch| {
+                    gathered.rows += batch.num_rows() as u64;
+                    gathered.bytes = rows.write(&batch)?;
+                    match gathered.bytes > most {
+                        true => Err(too_large(name, variable, gathered.bytes, most)),
+                        false => Ok(()),
+                    }
+                };
                 let options = RunOptions {
                     limit,
                     timeout: call.timeout(),
@@ -98,9 +99,10 @@ impl Magic for Gather {
                 let mut runner = Runner::new(host);
                 let query = select_all(name);
                 let outcome = runner.run_into(&query, &options, &mut take).await;
-                Schema::clone(&outcome.map_err(placed)?.0)
+                outcome.map(|(schema, _)| (Schema::clone(&schema), gathered))
             }
-        };
+        }
+        .map_err(placed)?;
         rows.finish(&schema).await?;
         let told = gathered.told(variable, &schema, started.elapsed());
         host.display(MimeBundle::plain(told), None);
@@ -108,28 +110,35 @@ impl Magic for Gather {
     }
 }
 
-/// The rows of a frame from the engines that hold them, until the user interrupts; its columns.
+/// Has the engines that hold a frame put its rows into memory, until the user interrupts; its columns.
 async fn from_engines(
     host: &dyn Host,
     service: &dyn QueryService,
     entry: &CatalogEntry,
-    take: Take<'_>,
-) -> Result<Schema, Fault> {
+    rows: &mut dyn RowSink,
+) -> Result<(Schema, Totals), Fault> {
+    let schema: Schema = serde_json::from_str(&entry.schema_json)
+        .map_err(|error| Fault::internal(format!("read the columns of a frame: {error}")))?;
+    let files = rows.to_fill(FILES)?;
     let cancellation = host.cancellation();
-    let mut rows = service.gather(entry).await?;
-    loop {
-        let next = tokio::select! {
-            biased;
-            () = cancellation.cancelled() => {
-                return Err(Fault::new(ErrorCode::Cancelled, "interrupted while rows came"));
-            }
-            next = rows.next() => next?,
-        };
-        match next {
-            Some(batch) => take(batch)?,
-            None => break,
+    let batches = tokio::select! {
+        biased;
+        () = cancellation.cancelled() => {
+            return Err(Fault::new(ErrorCode::Cancelled, "interrupted while rows came"));
         }
-    }
-    serde_json::from_str(&entry.schema_json)
-        .map_err(|error| Fault::internal(format!("read the columns of a frame: {error}")))
+        batches = service.gather(entry, &files) => batches?,
+    };
+    rows.take(&schema, &batches)?;
+    let columns = batches.iter().flat_map(|batch| &batch.columns);
+    let gathered = Totals {
+        rows: batches.iter().map(|batch| batch.rows).sum(),
+        bytes: columns.fold(0, add_bytes),
+    };
+    Ok((schema, gathered))
+}
+
+fn add_bytes(bytes: u64, array: &SharedArray) -> u64 {
+    let own = array.nulls.iter().chain(&array.buffers);
+    let bytes = own.fold(bytes, |sum, buffer| sum + buffer.length);
+    array.children.iter().fold(bytes, add_bytes)
 }

@@ -213,12 +213,21 @@ pub(crate) fn catalog_with_frames() -> proto::Catalog {
     catalog
 }
 
-/// The rows of a frame, all at once.
-pub(crate) struct FrameSample(pub(crate) Option<RecordBatch>);
-
-#[async_trait::async_trait]
-impl bireme_magics::query::FrameRows for FrameSample {
-    async fn next(&mut self) -> Result<Option<RecordBatch>, bireme_protocol::Fault> {
-        Ok(self.0.take())
+/// So many rows of one column, as engines have written them.
+pub(crate) fn shared_batch(rows: u64) -> proto::SharedBatch {
+    let values = proto::SharedBuffer {
+        file: 0,
+        offset: 0,
+        length: rows * 8,
+    };
+    let column = proto::SharedArray {
+        length: rows,
+        buffers: vec![values],
+        ..proto::SharedArray::default()
+    };
+    proto::SharedBatch {
+        part: 0,
+        rows,
+        columns: vec![column],
     }
 }

@@ -359,9 +359,11 @@ impl QueryService for ScriptedHost {
     async fn gather(
         &self,
         entry: &proto::CatalogEntry,
-    ) -> Result<Box<dyn bireme_magics::query::FrameRows>, Fault> {
-        self.record(Event::Sent(format!("GATHER {}", entry.name)));
-        Ok(Box::new(crate::samples::FrameSample(Some(rows(3)))))
+        files: &[String],
+    ) -> Result<Vec<proto::SharedBatch>, Fault> {
+        let sent = format!("GATHER {} to {}", entry.name, files.join(" "));
+        self.record(Event::Sent(sent));
+        Ok(vec![crate::samples::shared_batch(3)])
     }
 
     async fn memory(&self) -> Result<Vec<proto::EngineMemory>, Fault> {

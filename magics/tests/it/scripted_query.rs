@@ -10,6 +10,7 @@ use bireme_client::QueryUpdate;
 use bireme_magics::RunningQuery;
 use bireme_magics::host::RowSink;
 use bireme_protocol::Fault;
+use bireme_protocol::proto::SharedBatch;
 
 use crate::samples::Step;
 use crate::scripted_host::{Event, ScriptedHost};
@@ -73,6 +74,15 @@ impl RowSink for ScriptedRows {
     fn write(&mut self, batch: &RecordBatch) -> Result<u64, Fault> {
         self.rows += batch.num_rows();
         Ok(self.rows as u64 * 8)
+    }
+
+    fn to_fill(&mut self, count: usize) -> Result<Vec<String>, Fault> {
+        Ok((0..count).map(|index| format!("file {index}")).collect())
+    }
+
+    fn take(&mut self, _: &Schema, batches: &[SharedBatch]) -> Result<(), Fault> {
+        self.rows = batches.iter().map(|batch| batch.rows as usize).sum();
+        Ok(())
     }
 
     async fn finish(self: Box<Self>, _: &Schema) -> Result<(), Fault> {

@@ -5,6 +5,7 @@
 mod budget;
 mod frame_store;
 mod placement;
+mod shared_rows;
 mod small_disk;
 mod spill_directory;
 mod spilled_batches;

@@ -7,9 +7,10 @@ use arrow_array::{
     MapArray, NullArray, RecordBatch, StringArray, StringViewArray, StructArray,
     TimestampNanosecondArray,
 };
+use arrow_buffer::Buffer;
 use arrow_schema::{DataType, Field, Schema};
 use bireme::Table;
-use bireme::transfer::{TableWriter, read};
+use bireme::transfer::{Layout, TableWriter, TransferError, map_file};
 use std::sync::Arc;
 
 fn lists() -> ArrayRef {
@@ -99,14 +100,17 @@ fn batch() -> RecordBatch {
     .unwrap()
 }
 
+fn read(bytes: Vec<u8>) -> Result<Table, TransferError> {
+    let bytes = Buffer::from_vec(bytes);
+    Layout::read(&bytes)?.table(&[bytes])
+}
+
 fn round_trip(schema: &Schema, batches: &[RecordBatch]) -> Table {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let mut writer = TableWriter::new(file.reopen().unwrap(), schema).unwrap();
+    let mut writer = TableWriter::new(Vec::new(), schema).unwrap();
     for batch in batches {
         writer.write(batch).unwrap();
     }
-    writer.finish().unwrap();
-    read(file.path()).unwrap()
+    read(writer.finish().unwrap()).unwrap()
 }
 
 #[test]
@@ -134,11 +138,62 @@ fn what_is_no_table_is_refused() {
     let mut written = TableWriter::new(Vec::new(), &batch().schema()).unwrap();
     written.write(&batch()).unwrap();
     let whole = written.finish().unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
     for length in (0..whole.len()).step_by(7) {
-        std::fs::write(file.path(), &whole[..length]).unwrap();
-        read(file.path()).unwrap_err();
+        read(whole[..length].to_vec()).unwrap_err();
     }
-    std::fs::write(file.path(), b"something else entirely, and long").unwrap();
-    read(file.path()).unwrap_err();
+    read(b"something else entirely, and long".to_vec()).unwrap_err();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &whole).unwrap();
+    let refused = map_file(file.path()).unwrap_err().to_string();
+    assert!(refused.contains("not sealed"), "{refused}");
+}
+
+/// Files that stand for memory of a kernel, open here under these descriptors.
+fn files(count: usize) -> (Vec<std::fs::File>, Vec<i32>) {
+    use std::os::fd::AsRawFd;
+    let files: Vec<_> = (0..count).map(|_| tempfile::tempfile().unwrap()).collect();
+    let descriptors = files.iter().map(AsRawFd::as_raw_fd).collect();
+    (files, descriptors)
+}
+
+#[test]
+fn a_variable_is_divided_into_parts_in_its_order() {
+    use std::io::Read;
+    let batch = batch();
+    let table = Table::from_batches(batch.schema(), vec![batch.clone(); 5]).unwrap();
+    for (parts, each) in [(1, 1), (2, 3), (4, 1), (40, 2)] {
+        let (written, descriptors) = files(1 + parts * each);
+        bireme::scatter::write(&table, std::process::id(), &descriptors, parts).unwrap();
+        let bytes: Vec<Buffer> = written
+            .into_iter()
+            .map(|mut file| {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).unwrap();
+                Buffer::from_vec(bytes)
+            })
+            .collect();
+        let layout = Layout::read(&bytes[0]).unwrap();
+        assert!(layout.batches.is_sorted_by_key(|batch| batch.part));
+        let counted = |part| {
+            let own = layout.batches.iter().filter(|batch| batch.part == part);
+            own.map(|batch| batch.rows).sum::<u64>()
+        };
+        let least = (15 / parts) as u64;
+        assert!((0..parts as u64).all(|part| (least..=least + 1).contains(&counted(part))));
+        let back = layout.table(&bytes).unwrap();
+        assert_eq!(
+            joined(&back),
+            joined(&table),
+            "{parts} parts of {each} files"
+        );
+    }
+}
+
+/// Row by row: how rows are divided into batches is not looked at.
+fn joined(table: &Table) -> Vec<RecordBatch> {
+    let rows = table
+        .batches()
+        .iter()
+        .flat_map(|batch| (0..batch.num_rows()).map(move |row| batch.slice(row, 1)));
+    rows.collect()
 }

@@ -3,6 +3,7 @@
 //! [`CellQueries`]; a client that goes away ends its query.
 
 use super::row_file::RowFile;
+use super::shared_files::SharedFiles;
 use bireme::request::{Answer, LENGTH_MAX, PREFIX, Request, TAKEN};
 use bireme_magics::MimeBundle;
 use bireme_magics::cell_queries::{CellQueries, Defined};
@@ -150,7 +151,7 @@ async fn ended(mut reader: tokio::net::unix::ReadHalf<'_>) {
 }
 
 /// The answer, and the rows that have to stay while it is read.
-async fn answer(request: Request, host: &dyn Host) -> (Answer, Option<RowFile>) {
+async fn answer(request: Request, host: &dyn Host) -> (Answer, Option<SharedFiles>) {
     let sql = match &request {
         Request::Define(sql) | Request::Rows(sql) | Request::Show(sql) => sql.clone(),
         Request::Explain(sql, _) => sql.clone(),
@@ -168,7 +169,7 @@ async fn answer(request: Request, host: &dyn Host) -> (Answer, Option<RowFile>) 
     })
 }
 
-async fn run(request: Request, host: &dyn Host) -> Result<(Answer, Option<RowFile>), Fault> {
+async fn run(request: Request, host: &dyn Host) -> Result<(Answer, Option<SharedFiles>), Fault> {
     let queries = CellQueries::new(host);
     Ok(match request {
         Request::Define(sql) => match queries.define(&sql).await? {
@@ -182,8 +183,9 @@ async fn run(request: Request, host: &dyn Host) -> Result<(Answer, Option<RowFil
             let mut file = RowFile::default();
             let mut write = |batch: &_| file.write(batch);
             let schema = queries.rows(&sql, &mut write).await?;
-            let path = file.finish(&schema)?;
-            (Answer::Rows(path), Some(file))
+            let files = file.finish(&schema)?;
+            let path = files.paths().into_iter().next().unwrap_or_default();
+            (Answer::Rows(path), Some(files))
         }
         Request::Show(sql) => (drawn(queries.show(&sql).await?), None),
         Request::Explain(sql, is_run) => (drawn(queries.explain(&sql, is_run).await?), None),

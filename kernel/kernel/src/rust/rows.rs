@@ -1,5 +1,5 @@
-//! Rows on their way to a Rust variable: gathered as the batches come, and read by a cell of our own
-//! at the end.
+//! Rows on their way to a Rust variable: gathered as the batches come, or by the engines, and taken by a
+//! cell of our own at the end.
 
 use super::row_file::RowFile;
 use super::value;
@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bireme_jupyter::ExecuteContext;
 use bireme_magics::host::RowSink;
 use bireme_protocol::Fault;
+use bireme_protocol::proto::SharedBatch;
 use bireme_settings::Settings;
 use std::sync::Arc;
 
@@ -55,15 +56,27 @@ impl RowSink for RustRows {
         written.map_err(|fault| self.failed(fault))
     }
 
+    fn to_fill(&mut self, count: usize) -> Result<Vec<String>, Fault> {
+        let files = self.file.to_fill(count);
+        files.map_err(|fault| self.failed(fault))
+    }
+
+    fn take(&mut self, schema: &Schema, batches: &[SharedBatch]) -> Result<(), Fault> {
+        let taken = self.file.take(schema, batches);
+        taken.map_err(|fault| self.failed(fault))
+    }
+
     async fn finish(mut self: Box<Self>, schema: &Schema) -> Result<(), Fault> {
-        // The file lives until the cell has read it.
-        let path = self.file.finish(schema);
-        let path = path.map_err(|fault| self.failed(fault))?;
+        // The files live until the cell has them.
+        let files = self.file.finish(schema);
+        let files = files.map_err(|fault| self.failed(fault))?;
         let code = RustCode {
             code: format!(
-                "let {}: ::bireme::Table = match ::bireme::transfer::read({path:?}) \
+                "let {}: ::bireme::Table = match ::bireme::transfer::map({}, {}) \
                  {{ Ok(table) => table, Err(error) => panic!(\"{{error}}\") }};",
-                self.variable
+                self.variable,
+                std::process::id(),
+                files.descriptors(),
             ),
             label: format!("--to {}", self.variable),
             context: &self.context,

@@ -1,29 +1,31 @@
 //! Rows of a Rust variable on their way to the engines: a cell of our own writes them to memory that
-//! only this process and the cell's know, and from there, where they are not copied once more, they
-//! go to a file that engines read.
+//! this process holds open, divided as the engines will hold them; sealed, the engines read it where it
+//! is, or keep it as their own. This process looks at what lies where, and at no row.
 
+use super::shared_files::{self, SharedFiles};
 use super::value;
-use super::{RustCode, RustLink};
-use arrow::buffer::Buffer;
-use arrow::ipc::writer::FileWriter;
-use bireme::Table;
+use super::{RustCode, RustLink, places};
+use bireme::transfer::Layout;
 use bireme_jupyter::ExecuteContext;
 use bireme_magics::host::RowsFile;
-use bireme_protocol::{ErrorCode, Fault, QueryId};
+use bireme_protocol::proto::SharedRows;
+use bireme_protocol::{ErrorCode, Fault};
 use bireme_settings::Settings;
-use bireme_shared_memory::Mapping;
-use bytes::Bytes;
-use rustix::fs::{MemfdFlags, SealFlags};
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use bireme_shared_memory::seal;
+use prost::Message;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-const DIRECTORY_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
+/// Files that hold the rows, about: an engine gives memory back file by file.
+const FILES: usize = 64;
+/// Files of each part, at most: each holds columns of its own.
+const FILES_OF_PART_MAX: usize = 8;
+/// More parts than this share engines.
+const PARTS_MAX: usize = 256;
 
-/// Writes the rows of a variable to a file in this directory.
+/// Puts the rows of a variable where engines can read them, divided into so many parts.
 ///
 /// # Errors
 /// The variable is none that can become a frame, or there is no room for its rows.
@@ -32,20 +34,17 @@ pub(crate) async fn write(
     context: &ExecuteContext,
     settings: &Settings,
     variable: &str,
-    directory: &Path,
+    parts: usize,
 ) -> Result<RowsFile, Fault> {
-    let failed = |reason: String| {
-        let message = format!("scatter the Rust variable {variable}: {reason}");
-        Fault::new(ErrorCode::ExecutionError, message)
-    };
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let memory = rustix::fs::memfd_create("bireme rows", flags);
-    let memory = File::from(memory.map_err(|error| failed(error.to_string()))?);
-    let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
+    let parts = parts.clamp(1, PARTS_MAX);
+    let of_part = (FILES / parts).clamp(1, FILES_OF_PART_MAX);
+    let files = SharedFiles::new(1 + parts * of_part)?;
     let code = RustCode {
         code: format!(
-            "match ::bireme::scatter::write(&{variable}, {path:?}) \
-             {{ Ok(()) => (), Err(error) => panic!(\"{{error}}\") }};"
+            "match ::bireme::scatter::write(&{variable}, {}, {}, {parts}) \
+             {{ Ok(()) => (), Err(error) => panic!(\"{{error}}\") }};",
+            std::process::id(),
+            files.descriptors(),
         ),
         label: format!("%scatter {variable}"),
         context,
@@ -55,74 +54,38 @@ pub(crate) async fn write(
     };
     let written = link.evaluate(&code).await;
     written.map_err(|error| value::unbound(variable, &error))?;
-    let directory = directory.to_path_buf();
-    let variable = variable.to_string();
-    let kept = tokio::task::spawn_blocking(move || {
-        let table = table_in(memory)?;
-        Kept::write(&directory, &variable, &table)
-    });
-    let kept = kept.await.map_err(|error| failed(error.to_string()))?;
-    let kept = kept.map_err(failed)?;
-    let path = kept.path.to_string_lossy().into_owned();
-    Ok(RowsFile::new(path, Box::new(kept)))
+    let described = describe(&files, parts).map_err(|mut fault| {
+        fault.message = format!("scatter the Rust variable {variable}: {}", fault.message);
+        fault
+    })?;
+    let path = shared_files::path(&described);
+    Ok(RowsFile::new(path, Box::new((files, described))))
 }
 
-/// The table in memory that a cell has written, read in place.
-fn table_in(memory: File) -> Result<Table, String> {
-    let told = |error: &dyn std::fmt::Display| error.to_string();
-    let bytes = memory.metadata().map_err(|error| told(&error))?.len();
-    // What is mapped may not become shorter under its readers.
-    rustix::fs::fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW)
-        .map_err(|error| told(&error))?;
-    let mapping = Mapping::new(&OwnedFd::from(memory)).map_err(|error| told(&error))?;
-    let block = mapping.block(0, bytes, Arc::new(|_| {}));
-    let block = block.map_err(|error| told(&error))?;
-    let table = bireme::transfer::table_in(Buffer::from(Bytes::from_owner(block)));
-    table.map_err(|error| told(&error))
-}
-
-/// A file that goes with this.
-struct Kept {
-    path: PathBuf,
-}
-
-impl Kept {
-    fn write(directory: &Path, variable: &str, table: &Table) -> Result<Self, String> {
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(DIRECTORY_MODE)
-            .create(directory);
-        made.map_err(|error| format!("make {}: {error}", directory.display()))?;
-        let path = directory.join(format!("{variable}-{}.arrow", QueryId::random()));
-        let kept = Self { path };
-        let wrong = |error: &dyn std::fmt::Display| {
-            format!(
-                "write {} bytes to {}: {error}",
-                table.num_bytes(),
-                kept.path.display()
-            )
-        };
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(FILE_MODE)
-            .open(&kept.path)
-            .map_err(|error| wrong(&error))?;
-        let writer = FileWriter::try_new_buffered(file, table.schema());
-        let mut writer = writer.map_err(|error| wrong(&error))?;
-        for batch in table.batches() {
-            writer.write(batch).map_err(|error| wrong(&error))?;
-        }
-        writer.finish().map_err(|error| wrong(&error))?;
-        Ok(kept)
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        // It may never have been made.
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::debug!(path = %self.path.display(), %error, "remove rows that were scattered");
-        }
-    }
+/// Seals what a cell has written and describes it to engines, in memory too.
+fn describe(files: &SharedFiles, parts: usize) -> Result<File, Fault> {
+    let failed =
+        |error: &dyn std::error::Error| Fault::new(ErrorCode::ExecutionError, error.to_string());
+    files.seal()?;
+    let heads = files.files().first();
+    let heads = heads.ok_or_else(|| Fault::internal("there is nothing to describe"))?;
+    let length = heads.metadata().map_err(|error| failed(&error))?.len();
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    heads
+        .read_exact_at(&mut bytes, 0)
+        .map_err(|error| failed(&error))?;
+    let layout = Layout::read(&bytes).map_err(|error| failed(&error))?;
+    let rows = SharedRows {
+        schema_json: serde_json::to_string(layout.schema.as_ref())
+            .map_err(|error| failed(&error))?,
+        files: files.paths(),
+        batches: layout.batches.iter().map(places::for_engines).collect(),
+        parts: u32::try_from(parts).unwrap_or(u32::MAX),
+    };
+    let mut described = shared_files::memory()?;
+    described
+        .write_all(&rows.encode_to_vec())
+        .map_err(|error| failed(&error))?;
+    seal(&described).map_err(|error| failed(&error))?;
+    Ok(described)
 }
