@@ -13,7 +13,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -35,8 +35,11 @@ pub trait Reclaim: fmt::Debug + Send + Sync {
     /// Frees about so many bytes, if it can, and says how many.
     fn reclaim(&self, bytes: usize) -> usize;
 
-    /// Memory is short: begin to free some, on another thread.
+    /// Memory is short, or some is spare: begin to free it, on another thread, now or after a while.
     fn wake(&self);
+
+    /// Gives so much spare memory back to the system, at once.
+    fn trim(&self, bytes: usize);
 }
 
 /// How much of the memory a frame may fill.
@@ -99,6 +102,7 @@ impl Budget {
         let fits = host.total().saturating_add(bytes) <= most;
         if fits {
             host.add_frames(bytes);
+            self.make_way(host);
         }
         fits
     }
@@ -106,6 +110,35 @@ impl Budget {
     /// Gives memory of a frame back.
     pub fn release_frames(&self, bytes: usize) {
         self.host.lock().subtract_frames(bytes);
+    }
+
+    /// Memory that a frame has given back stays with this process, or is used again: so many bytes were
+    /// spare before, and so many are now.
+    pub(crate) fn spare_changed(&self, before: usize, now: usize) {
+        let mut host = self.host.lock();
+        let had_none = host.spare == 0;
+        host.spare = (host.spare + now).saturating_sub(before);
+        let is_first = had_none && host.spare > 0;
+        drop(host);
+        if is_first && let Some(frames) = self.frames.get().and_then(Weak::upgrade) {
+            frames.wake();
+        }
+    }
+
+    /// Free memory that has not been given back to the system. Nobody holds it.
+    pub fn spare(&self) -> usize {
+        self.host.lock().spare
+    }
+
+    /// Has spare memory given back that stands in the way of what is held.
+    fn make_way(&self, host: MutexGuard<'_, HostLedger>) {
+        let excess = host.spare_in_excess(self.host_limit());
+        drop(host);
+        if excess > 0
+            && let Some(frames) = self.frames.get().and_then(Weak::upgrade)
+        {
+            frames.trim(excess);
+        }
     }
 
     /// Host memory that frames hold.
@@ -339,6 +372,7 @@ impl MemoryPool for Budget {
         let mut host = self.host.lock();
         host.add(id, additional, self.host_limit());
         self.look_ahead(&host);
+        self.make_way(host);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
@@ -355,6 +389,7 @@ impl MemoryPool for Budget {
                 None => {
                     host.add(id, additional, self.host_limit());
                     self.look_ahead(&host);
+                    self.make_way(host);
                     return Ok(());
                 }
                 Some(Refusal::Frames(missing)) if reclaims < RECLAIMS_MAX => missing,

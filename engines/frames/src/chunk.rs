@@ -1,7 +1,7 @@
 //! One column of one batch of a partition, wherever it is: in memory, on disk, or in both. Who may
 //! push it down and when is the frame store's to say.
 
-use crate::batch_codec::{decode_batch, encode_batch};
+use crate::batch_codec::{decode_batch, decode_own_batch, encode_batch};
 use crate::budget::FrameRoom;
 use crate::disk_copy::DiskCopy;
 use crate::error::FramesError;
@@ -75,7 +75,10 @@ impl Chunk {
         let pieces = encode_batch(column)?;
         let bytes = pieces.iter().map(Buffer::len).sum();
         let resident = match host.store(&pieces, spread, FrameRoom::Most)? {
-            Some(encoded) => Some(Resident::new(encoded, &column.schema())?),
+            Some(kept) => {
+                let values = only(decode_own_batch(kept.clone(), &column.schema())?)?;
+                Some(Resident::new(values, kept))
+            }
             None => None,
         };
         let homeless = resident.is_none().then(|| joined(&pieces, bytes));
@@ -162,9 +165,9 @@ impl Chunk {
         let kept = host.store(std::slice::from_ref(&encoded), spread, FrameRoom::Spare);
         // Without room, or a system that gives any, the bytes at hand do.
         let Ok(Some(kept)) = kept else {
-            return Ok((only_column(encoded, schema)?, 0));
+            return Ok((only(decode_batch(encoded, schema)?)?, 0));
         };
-        let resident = Resident::new(kept, schema)?;
+        let resident = Resident::new(only(decode_batch(kept.clone(), schema)?)?, kept);
         let column = Arc::clone(&resident.column);
         let mut state = self.state.lock();
         if let Some(there) = &state.resident {
@@ -215,15 +218,15 @@ impl Chunk {
 }
 
 impl Resident {
-    fn new(encoded: Buffer, schema: &SchemaRef) -> Result<Self, FramesError> {
-        let column = only_column(encoded.clone(), schema)?;
-        let references = encoded.strong_count();
-        Ok(Self {
+    /// A column that lies in this memory of the host tier.
+    fn new(column: ArrayRef, memory: Buffer) -> Self {
+        let references = memory.strong_count();
+        Self {
             column,
-            memory: encoded,
+            memory,
             references,
             slab: None,
-        })
+        }
     }
 
     /// Whether somebody holds the column or a part of it.
@@ -243,10 +246,8 @@ fn encoded(column: &ArrayRef, schema: &SchemaRef) -> Result<Vec<Buffer>, FramesE
     encode_batch(&alone)
 }
 
-fn only_column(encoded: Buffer, schema: &SchemaRef) -> Result<ArrayRef, FramesError> {
-    let batch = decode_batch(encoded, schema)?;
-    let column = batch.columns().first().cloned();
-    column.ok_or_else(lost)
+fn only(batch: RecordBatch) -> Result<ArrayRef, FramesError> {
+    batch.columns().first().cloned().ok_or_else(lost)
 }
 
 fn joined(pieces: &[Buffer], bytes: usize) -> Buffer {

@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 /// What is freed for a request, at least: one search for the coldest serves many requests.
 const RECLAIM_BYTES_MIN: usize = 16 << 20;
@@ -316,6 +317,10 @@ impl Reclaim for FrameStore {
         unread + self.demote(bytes - unread, |_, _| true)
     }
 
+    fn trim(&self, bytes: usize) {
+        self.host.trim(bytes);
+    }
+
     fn wake(&self) {
         let mut wanted = self.pressure.is_high.lock();
         if *wanted == Wanted::Nothing {
@@ -332,12 +337,21 @@ impl Drop for FrameStore {
     }
 }
 
-/// Pushes frames down before a request has to wait for it.
+/// Pushes frames down before a request has to wait for it, and gives spare memory back once nobody has
+/// asked for it for a while.
 fn demote_ahead(store: &Weak<FrameStore>, pressure: &Pressure) {
+    let mut next_trim = None;
     loop {
         let mut wanted = pressure.is_high.lock();
         while *wanted == Wanted::Nothing {
-            pressure.changed.wait(&mut wanted);
+            match next_trim {
+                Some(time) => {
+                    if pressure.changed.wait_until(&mut wanted, time).timed_out() {
+                        break;
+                    }
+                }
+                None => pressure.changed.wait(&mut wanted),
+            }
         }
         if *wanted == Wanted::End {
             return;
@@ -351,5 +365,6 @@ fn demote_ahead(store: &Weak<FrameStore>, pressure: &Pressure) {
         if excess > 0 {
             store.demote(excess, |one, is_read| one.is_complete() && !is_read);
         }
+        next_trim = store.host.trim_unused().map(|left| Instant::now() + left);
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct HostLedger {
     pub(crate) queries: HashMap<Arc<str>, Query>,
     /// What frames hold. It is in nobody's way: frames leave memory before anybody is refused.
     pub(crate) frames: usize,
+    /// Free memory that the system has not been given back: nobody's, and gone before it is missed.
+    pub(crate) spare: usize,
     /// What is kept for consumers beyond what they hold.
     kept: usize,
 }
@@ -111,6 +113,12 @@ impl HostLedger {
     /// What everybody holds.
     pub(crate) fn total(&self) -> usize {
         self.used.saturating_add(self.frames)
+    }
+
+    /// What of the spare memory stands in the way of what is held.
+    pub(crate) fn spare_in_excess(&self, limit: usize) -> usize {
+        let total = self.total().saturating_add(self.spare);
+        total.saturating_sub(limit).min(self.spare)
     }
 
     /// `None` if the request is granted.

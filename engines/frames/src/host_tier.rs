@@ -5,10 +5,11 @@
 use crate::budget::{Budget, FrameRoom};
 use crate::error::FramesError;
 use arrow::buffer::Buffer;
-use bireme_shared_memory::{Arena, Mapping};
+use bireme_shared_memory::{Arena, Mapping, SharedMemoryError};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Arenas that are written at once: a write holds its arena.
 const ARENAS: usize = 4;
@@ -17,12 +18,21 @@ const ARENA_BYTES_MIN: u64 = 4 << 30;
 const ROOM_FACTOR: u64 = 4;
 /// Memory goes back to the system in pages.
 const GRANULE: usize = 4096;
+/// What frames give back stays with this process for the next frame, up to this part of the budget and
+/// so many bytes: a page that the system has to find and clear first takes several times as long to
+/// write.
+const SPARE_PART: u64 = 8;
+const SPARE_BYTES_MAX: u64 = 1 << 30;
+/// Until nobody has asked for it for so long.
+const SPARE_FOR: Duration = Duration::from_secs(10);
 
 /// The memory of resident partitions.
 #[derive(Debug)]
 pub(crate) struct HostTier {
     arenas: Vec<Arc<SharedArena>>,
     budget: Arc<Budget>,
+    /// When a frame last took or gave back memory.
+    last_used: Arc<Mutex<Instant>>,
 }
 
 #[derive(Debug)]
@@ -37,12 +47,44 @@ impl HostTier {
         let size = (budget.host_limit() as u64)
             .saturating_mul(ROOM_FACTOR)
             .max(ARENA_BYTES_MIN);
-        let arenas: Result<Vec<_>, _> = (0..ARENAS).map(|_| SharedArena::new(size)).collect();
+        let spare = (budget.host_limit() as u64 / SPARE_PART).min(SPARE_BYTES_MAX);
+        let arena = |_| SharedArena::new(size, spare / ARENAS as u64);
+        let arenas: Result<Vec<_>, _> = (0..ARENAS).map(arena).collect();
         let arenas = arenas.map_err(|source| FramesError::HostTier {
             bytes: size,
             source,
         })?;
-        Ok(Self { arenas, budget })
+        Ok(Self {
+            arenas,
+            budget,
+            last_used: Arc::new(Mutex::new(Instant::now())),
+        })
+    }
+
+    /// Gives so much spare memory back to the system.
+    pub(crate) fn trim(&self, bytes: usize) {
+        let mut left = bytes as u64;
+        for arena in &self.arenas {
+            if left == 0 {
+                return;
+            }
+            let given = arena.change(&self.budget, |arena| arena.trim_by(left));
+            left = left.saturating_sub(given);
+        }
+    }
+
+    /// Gives all of it back once nobody has asked for it for a while. Gives the time until then; none
+    /// if there is no more.
+    pub(crate) fn trim_unused(&self) -> Option<Duration> {
+        if self.budget.spare() == 0 {
+            return None;
+        }
+        let unused_for = self.last_used.lock().elapsed();
+        if unused_for < SPARE_FOR {
+            return Some(SPARE_FOR - unused_for);
+        }
+        self.trim(usize::MAX);
+        None
     }
 
     /// Copies the pieces to memory of their own, if the budget has room for them. `spread` chooses
@@ -58,9 +100,14 @@ impl HostTier {
         if !self.budget.reserve_frames(held, room) {
             return Ok(None);
         }
-        let stored = self.arenas[spread % ARENAS].store(pieces, {
-            let budget = Arc::clone(&self.budget);
-            move || budget.release_frames(held)
+        *self.last_used.lock() = Instant::now();
+        let arena = &self.arenas[spread % ARENAS];
+        let stored = arena.store(pieces, &self.budget, {
+            let (budget, last_used) = (Arc::clone(&self.budget), Arc::clone(&self.last_used));
+            move || {
+                budget.release_frames(held);
+                *last_used.lock() = Instant::now();
+            }
         });
         match stored {
             Ok(Some(buffer)) => Ok(Some(buffer)),
@@ -80,8 +127,8 @@ impl HostTier {
 }
 
 impl SharedArena {
-    fn new(size: u64) -> Result<Arc<Self>, bireme_shared_memory::SharedMemoryError> {
-        let arena = Arena::new("bireme frames", size, 0)?;
+    fn new(size: u64, spare: u64) -> Result<Arc<Self>, SharedMemoryError> {
+        let arena = Arena::new("bireme frames", size, spare)?;
         let mapping = Mapping::of(&arena)?;
         Ok(Arc::new(Self {
             arena: Mutex::new(arena),
@@ -89,18 +136,32 @@ impl SharedArena {
         }))
     }
 
+    /// Does something with the arena, and tells the budget what that changes of its spare memory.
+    fn change<T>(&self, budget: &Budget, change: impl FnOnce(&mut Arena) -> T) -> T {
+        let mut arena = self.arena.lock();
+        let before = arena.kept();
+        let changed = change(&mut arena);
+        let now = arena.kept();
+        drop(arena);
+        if before != now {
+            budget.spare_changed(before as usize, now as usize);
+        }
+        changed
+    }
+
     fn store(
         self: &Arc<Self>,
         pieces: &[Buffer],
+        budget: &Arc<Budget>,
         freed: impl Fn() + Send + Sync + 'static,
-    ) -> Result<Option<Buffer>, bireme_shared_memory::SharedMemoryError> {
+    ) -> Result<Option<Buffer>, SharedMemoryError> {
         let slices: Vec<&[u8]> = pieces.iter().map(Buffer::as_slice).collect();
-        let Some(place) = self.arena.lock().write(&slices)? else {
+        let Some(place) = self.change(budget, |arena| arena.write(&slices))? else {
             return Ok(None);
         };
-        let arena = Arc::clone(self);
+        let (arena, budget) = (Arc::clone(self), Arc::clone(budget));
         let released = move |offset| {
-            if let Err(error) = arena.arena.lock().release(offset) {
+            if let Err(error) = arena.change(&budget, |arena| arena.release(offset)) {
                 tracing::error!(%error, "release memory of a frame");
             }
             freed();

@@ -148,6 +148,20 @@ impl Arena {
         }
     }
 
+    /// Gives so much free memory back to the system, or all there is. Tells how much.
+    pub fn trim_by(&mut self, bytes: u64) -> u64 {
+        let mut given = 0;
+        while given < bytes
+            && let Some((offset, length)) = self
+                .warm
+                .take_part((bytes - given).next_multiple_of(GRANULE))
+        {
+            self.cool(offset, length);
+            given += length;
+        }
+        given
+    }
+
     fn give_back(&mut self, offset: u64, length: u64) {
         if self.warm.total() + length <= self.keep {
             self.warm.add(offset, length);

@@ -33,6 +33,17 @@ impl Ranges {
         Some(offset)
     }
 
+    /// Takes a part of the largest out, at most this long.
+    pub(crate) fn take_part(&mut self, most: u64) -> Option<(u64, u64)> {
+        let &(found, offset) = self.by_length.last()?;
+        let length = found.min(most);
+        self.remove(offset, found);
+        if found > length {
+            self.insert(offset + length, found - length);
+        }
+        Some((offset, length))
+    }
+
     /// Takes all out.
     pub(crate) fn take_all(&mut self) -> Vec<(u64, u64)> {
         let all = std::mem::take(self);
@@ -88,7 +99,8 @@ mod tests {
         assert_eq!(ranges.take(31), None);
         ranges.add(50, 10);
         assert_eq!(ranges.take(40), Some(50));
-        assert_eq!(ranges.take_all(), [(15, 5)]);
+        assert_eq!(ranges.take_part(2), Some((15, 2)));
+        assert_eq!(ranges.take_all(), [(17, 3)]);
         assert_eq!(ranges.total(), 0);
     }
 }

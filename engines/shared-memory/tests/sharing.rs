@@ -3,9 +3,10 @@
 #![cfg(test)]
 
 use bireme_shared_memory::{
-    Arena, Block, Mapping, Place, SharedMemoryError, receive_with_descriptor, send_with_descriptor,
+    Arena, Block, Filling, Mapping, Place, SharedMemoryError, is_handed, open_sealed,
+    receive_with_descriptor, seal, send_with_descriptor,
 };
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
@@ -82,8 +83,14 @@ fn free_memory_beyond_what_is_kept_goes_back_to_the_system() {
     }
     assert_eq!((arena.in_use(), arena.kept()), (0, MIB));
     assert_eq!(backed(&descriptor), MIB);
+    assert_eq!(arena.trim_by(5000), 8192, "whole pages");
+    assert_eq!(
+        (backed(&descriptor), arena.kept()),
+        (MIB - 8192, MIB - 8192)
+    );
     arena.trim();
     assert_eq!((backed(&descriptor), arena.kept()), (0, 0));
+    assert_eq!(arena.trim_by(1), 0);
     // What was given back can be written again.
     let again = arena.write(&[&piece]).unwrap().unwrap();
     let mapping = Mapping::new(&descriptor).unwrap();
@@ -121,6 +128,41 @@ fn nonsense_is_refused() {
         unsealed.contains("look at") || unsealed.contains("sealed"),
         "{unsealed}"
     );
+}
+
+#[test]
+fn memory_is_filled_by_one_sealed_and_read_by_another() {
+    let flags = nix::sys::memfd::MFdFlags::MFD_ALLOW_SEALING;
+    let memory = nix::sys::memfd::memfd_create("handed", flags).unwrap();
+    let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
+    assert!(is_handed(&path));
+    let refused = open_sealed(&path).unwrap_err().to_string();
+    assert!(refused.contains("not sealed"), "{refused}");
+    let filling = Filling::open(&path).unwrap();
+    filling.write(0, &[b"ab", b"", b"cd"]).unwrap();
+    filling.write(4096, &[b"later"]).unwrap();
+    seal(&memory).unwrap();
+    assert!(filling.write(0, &[b"x"]).is_err(), "nobody writes any more");
+    let refused = Filling::open(&path).unwrap_err().to_string();
+    assert!(refused.contains("sealed already"), "{refused}");
+    let mapping = Mapping::new(&open_sealed(&path).unwrap()).unwrap();
+    drop((memory, filling));
+    let read = mapping.block(0, mapping.size(), Arc::new(|_| {})).unwrap();
+    assert_eq!(
+        (&read.as_ref()[..4], &read.as_ref()[4096..]),
+        (&b"abcd"[..], &b"later"[..])
+    );
+    let refused = open_sealed(&path).unwrap_err().to_string();
+    assert!(refused.contains("let go of it"), "{refused}");
+    for other in [
+        "/proc/1/fd/",
+        "/proc/self/fd/1",
+        "/proc/1/fd/1/x",
+        "/proc//fd/1",
+        "/dev/shm/x",
+    ] {
+        assert!(!is_handed(other), "{other}");
+    }
 }
 
 /// A file that could be cut short under its reader.

@@ -6,6 +6,7 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use bireme_frames::{Budget, Compression, FrameStore, PartitionFacts, SpillDirectory};
 use bireme_protocol::QueryId;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -272,4 +273,48 @@ fn a_damaged_file_is_an_error_and_the_frame_can_be_dropped() {
     let first = batches[0].column(0).as_primitive::<Int64Type>();
     assert_eq!(first.value(1), 1);
     expect_all(&batches);
+}
+
+#[test]
+fn memory_of_a_dropped_frame_is_used_again_and_is_nobodys_meanwhile() {
+    let engine = Engine::new(64 << 20, u64::MAX);
+    let segment = QueryId::random();
+    engine.persist(segment).unwrap();
+    let held = engine.budget.frames_used();
+    engine.store.drop_segment(segment);
+    engine.holds_nothing();
+    // An eighth of the budget at most, in four parts of which this frame had one.
+    let spare = engine.budget.spare();
+    assert!(
+        0 < spare && spare <= (8 << 20).min(held),
+        "{spare} of {held}"
+    );
+    let segment = QueryId::random();
+    engine.persist(segment).unwrap();
+    assert_eq!(engine.budget.spare(), 0);
+    engine.store.drop_segment(segment);
+    engine.holds_nothing();
+    assert_eq!(engine.budget.spare(), spare);
+    // It is gone before anybody misses it.
+    let pool: Arc<dyn MemoryPool> = Arc::clone(&engine.budget) as _;
+    let operator = MemoryConsumer::new("operator").register(&pool);
+    operator.try_grow((64 << 20) - spare).unwrap();
+    assert_eq!(engine.budget.spare(), spare);
+    operator.try_grow(4096).unwrap();
+    assert_eq!(engine.budget.spare(), spare - 4096);
+    operator.try_grow(spare - 4096).unwrap();
+    assert_eq!(engine.budget.spare(), 0);
+}
+
+#[test]
+fn memory_that_nobody_asks_for_again_goes_back_to_the_system() {
+    let engine = Engine::new(64 << 20, u64::MAX);
+    let segment = QueryId::random();
+    engine.persist(segment).unwrap();
+    engine.store.drop_segment(segment);
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while engine.budget.spare() > 0 {
+        assert!(Instant::now() < deadline, "{:?}", engine.budget.spare());
+        std::thread::yield_now();
+    }
 }
