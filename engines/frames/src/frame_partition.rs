@@ -1,12 +1,10 @@
 //! One partition of a segment: its batches in order, column by column, its spill file, and who reads
 //! it.
 
-use crate::batch_codec::column_bytes;
 use crate::chunk::{Chunk, Held, Place};
 use crate::disk_copy::DiskCopy;
 use crate::error::FramesError;
 use crate::frame_store::FrameStore;
-use crate::slab::Offer;
 use crate::spill_file::SpillTempFile;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
@@ -27,7 +25,7 @@ pub(crate) struct FramePartition {
     segment: QueryId,
     index: usize,
     schema: SchemaRef,
-    columns: Vec<Column>,
+    pub(crate) columns: Vec<Column>,
     batches: RwLock<Vec<Arc<Batch>>>,
     file: Mutex<Option<Arc<SpillTempFile>>>,
     is_complete: AtomicBool,
@@ -35,13 +33,13 @@ pub(crate) struct FramePartition {
 
 /// What is known of a column of all batches.
 #[derive(Debug)]
-struct Column {
+pub(crate) struct Column {
     /// Of itself alone.
-    schema: SchemaRef,
-    last_used: AtomicU64,
+    pub(crate) schema: SchemaRef,
+    pub(crate) last_used: AtomicU64,
     readers: AtomicUsize,
     /// Bytes of it in memory.
-    in_memory: AtomicUsize,
+    pub(crate) in_memory: AtomicUsize,
 }
 
 /// How a column is used.
@@ -144,13 +142,23 @@ impl FramePartition {
         left.freed
     }
 
+    /// Adds rows, by column.
+    pub(crate) fn add(&self, rows: usize, columns: Vec<Chunk>) {
+        self.batches.write().push(Arc::new(Batch { rows, columns }));
+    }
+
+    /// All rows are there: it can be read from now on.
+    pub(crate) fn complete(&self) {
+        self.is_complete.store(true, Ordering::Release);
+    }
+
     fn batches(&self) -> Vec<Arc<Batch>> {
         self.batches.read().clone()
     }
 
     /// Appends to the partition's file, one at a time, and tells the chunks where. Gives the bytes
     /// that are on disk now.
-    fn write(
+    pub(crate) fn write(
         &self,
         store: &FrameStore,
         chunks: &[&Chunk],
@@ -228,97 +236,6 @@ impl FramePartition {
             freed += left.sum::<usize>();
         }
         Ok(freed)
-    }
-}
-
-/// Writes one partition. Dropped before [`PartitionWriter::finish`], it takes back what it wrote.
-#[derive(Debug)]
-pub struct PartitionWriter {
-    store: Arc<FrameStore>,
-    partition: Arc<FramePartition>,
-}
-
-impl PartitionWriter {
-    pub(crate) fn new(store: Arc<FrameStore>, partition: Arc<FramePartition>) -> Self {
-        Self { store, partition }
-    }
-
-    /// Keeps a batch: in memory, if need be by pushing colder frames to disk, else on disk. It
-    /// blocks while it writes to disk.
-    ///
-    /// # Errors
-    /// There is room neither in memory nor on disk, or the batch has other columns.
-    pub fn push(&self, batch: &RecordBatch) -> Result<(), FramesError> {
-        if batch.num_rows() == 0 {
-            return Ok(());
-        }
-        let partition = &self.partition;
-        let offers = self.offers(batch);
-        let mut columns = Vec::with_capacity(partition.columns.len());
-        let (mut homeless, mut pieces) = (Vec::new(), Vec::new());
-        let values = batch.columns().iter().zip(&partition.columns);
-        for (index, ((values, column), offer)) in values.zip(offers).enumerate() {
-            let alone = RecordBatch::try_new(Arc::clone(&column.schema), vec![Arc::clone(values)]);
-            let alone = alone.map_err(|source| codec_error("keep", batch.num_rows(), 1, source))?;
-            let begun = Instant::now();
-            let (chunk, rest) = match offer.filter(|offer| offer.accept(self.store.budget())) {
-                Some(offer) => (Chunk::take_over(offer, &column.schema)?, None),
-                None => Chunk::keep(&alone, self.store.host(), partition.index)?,
-            };
-            match rest {
-                Some(piece) => {
-                    homeless.push(index);
-                    pieces.push(piece);
-                }
-                None => {
-                    column.in_memory.fetch_add(chunk.bytes(), Ordering::AcqRel);
-                    self.store.counters().kept(chunk.bytes(), begun.elapsed());
-                }
-            }
-            column.last_used.store(self.store.now(), Ordering::Relaxed);
-            columns.push(chunk);
-        }
-        if !homeless.is_empty() {
-            let begun = Instant::now();
-            let chunks: Vec<&Chunk> = homeless.iter().filter_map(|i| columns.get(*i)).collect();
-            let written = partition.write(&self.store, &chunks, &pieces)?;
-            let counters = self.store.counters();
-            counters.kept_on_disk(written, begun.elapsed());
-        }
-        partition.batches.write().push(Arc::new(Batch {
-            rows: batch.num_rows(),
-            columns,
-        }));
-        Ok(())
-    }
-
-    /// Which columns need not be copied; makes room for all of them.
-    fn offers(&self, batch: &RecordBatch) -> Vec<Option<Offer>> {
-        let (store, mut bytes) = (&self.store, 0_usize);
-        let columns = batch.columns().iter().map(|column| {
-            let offer = store.offers().take(column);
-            let missing = offer.as_ref().and_then(|one| one.missing(store.budget()));
-            let missing = missing.unwrap_or_else(|| column_bytes(column));
-            bytes = bytes.saturating_add(missing);
-            offer
-        });
-        let offers = columns.collect();
-        store.make_room(bytes, self.partition.segment);
-        offers
-    }
-
-    /// Makes the partition readable.
-    pub fn finish(self) -> PartitionFacts {
-        self.partition.is_complete.store(true, Ordering::Release);
-        self.partition.facts()
-    }
-}
-
-impl Drop for PartitionWriter {
-    fn drop(&mut self) {
-        if !self.partition.is_complete() {
-            self.store.withdraw(&self.partition);
-        }
     }
 }
 
@@ -496,7 +413,7 @@ impl Drop for PartitionReader {
     }
 }
 
-fn codec_error(
+pub(crate) fn codec_error(
     action: &'static str,
     rows: usize,
     columns: usize,

@@ -5,7 +5,9 @@
 use crate::error::FramesError;
 use crate::frame_store::FrameStore;
 use crate::slab::{Offer, Slab};
-use arrow::array::{ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, make_array};
+use arrow::array::{
+    ArrayData, ArrayRef, BufferSpec, RecordBatch, RecordBatchOptions, layout, make_array,
+};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -277,7 +279,14 @@ fn array(
     let mut data = ArrayData::builder(data_type.clone())
         .len(length as usize)
         .null_bit_buffer(nulls);
-    for one in &described.buffers {
+    let layout = layout(data_type);
+    for (index, one) in described.buffers.iter().enumerate() {
+        // Arrow takes whole values for granted.
+        if let Some(BufferSpec::FixedWidth { byte_width, .. }) = layout.buffers.get(index)
+            && !one.length.is_multiple_of(*byte_width as u64)
+        {
+            return Err(refused("a buffer ends within a value"));
+        }
         data = data.add_buffer(buffer(one, memory)?);
     }
     for (child, data_type) in described.children.iter().zip(types) {

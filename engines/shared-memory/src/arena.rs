@@ -150,11 +150,10 @@ impl Arena {
 
     /// Gives so much free memory back to the system, or all there is. Tells how much.
     pub fn trim_by(&mut self, bytes: u64) -> u64 {
+        let wanted = bytes.min(self.warm.total()).next_multiple_of(GRANULE);
         let mut given = 0;
-        while given < bytes
-            && let Some((offset, length)) = self
-                .warm
-                .take_part((bytes - given).next_multiple_of(GRANULE))
+        while given < wanted
+            && let Some((offset, length)) = self.warm.take_part(wanted - given)
         {
             self.cool(offset, length);
             given += length;
