@@ -262,6 +262,11 @@ fn array(
     if depth > DEPTH_MAX {
         return Err(refused("its types are nested too deep"));
     }
+    if let DataType::FixedSizeBinary(size) | DataType::FixedSizeList(_, size) = data_type
+        && *size < 0
+    {
+        return Err(refused("a type has a size below zero"));
+    }
     let length = described.length;
     if length > BATCH_ROWS_MAX {
         return Err(refused("an array has more values than a batch may have"));
