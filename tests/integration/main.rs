@@ -11,5 +11,6 @@ mod failure;
 mod frames;
 mod scale;
 mod scans;
+mod sinks;
 mod sql;
 mod traffic;

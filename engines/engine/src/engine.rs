@@ -21,7 +21,8 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use bireme_collectives::Exchange;
 use bireme_frames::{Budget, Compression, FrameStore, SpillDirectory, deal};
 use bireme_operators::{
-    EngineTopology, Frames, Keep, QueryEnd, QueryOptions, configure_session, query_runtime,
+    EngineTopology, Frames, Keep, QueryEnd, QueryOptions, SinkJournal, configure_session,
+    query_runtime,
 };
 use bireme_protocol::proto::Topology;
 use bireme_protocol::proto::engine_server::EngineServer;
@@ -70,6 +71,7 @@ pub(crate) struct Engine {
     budget: Arc<Budget>,
     spill: SpillDirectory,
     frames: Arc<FrameStore>,
+    journal: Arc<SinkJournal>,
     runtime_env: Arc<RuntimeEnv>,
     cluster: ClusterView,
     live: LivePlans,
@@ -217,6 +219,8 @@ impl Engine {
         };
         let frames = FrameStore::new(Arc::clone(&budget), spill.clone(), compression)
             .map_err(|error| Fault::new(ErrorCode::Unavailable, error.to_string()))?;
+        let journal = SinkJournal::open(options.home.sinks())
+            .map_err(|error| Fault::new(ErrorCode::Unavailable, fault_from(&error).message))?;
         let runtime_env = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::clone(&budget) as _)
             .with_disk_manager_builder(spill.disk_manager())
@@ -240,6 +244,7 @@ impl Engine {
             budget,
             spill,
             frames,
+            journal,
             runtime_env,
             cluster,
             live: LivePlans::default(),
@@ -434,7 +439,8 @@ impl Engine {
             .with_default_features()
             .with_config(
                 session_config(settings, partitions, self.budget.host_limit())
-                    .with_extension(frames),
+                    .with_extension(frames)
+                    .with_extension(Arc::clone(&self.journal)),
             )
             .with_runtime_env(runtime_env);
         let channels: Arc<dyn ChannelResolver + Send + Sync> =

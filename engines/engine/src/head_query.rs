@@ -14,7 +14,7 @@ use crate::queries::Cancel;
 use crate::session_tables::SessionTables;
 use crate::table_files;
 use bireme_collectives::Exchange;
-use bireme_operators::{QueryEnd, with_spilling_joins, with_stop_points};
+use bireme_operators::{QueryEnd, tell_arrow_files, with_spilling_joins, with_stop_points};
 use bireme_protocol::proto::{
     Catalog, Delivery, FrameMade, QueryEnded, QueryProgress, QueryState, ResultSummary,
     StartRequest, StatementMode,
@@ -188,6 +188,7 @@ fn prepare(plan: LogicalPlan, directory: &str, limit: u64) -> Result<LogicalPlan
         )),
         LogicalPlan::Copy(mut copy) => {
             copy.output_url = table_files::absolute(&copy.output_url, directory);
+            tell_arrow_files(&mut copy).map_err(|error| fault_from(&error))?;
             Ok(LogicalPlan::Copy(copy))
         }
         plan if limit == 0 => Ok(plan),
@@ -378,6 +379,7 @@ impl HeadQuery {
             progress.bytes_scanned = progress.bytes_scanned.max(all.bytes_scanned);
             progress.bytes_shuffled = progress.bytes_shuffled.max(all.bytes_shuffled);
             progress.bytes_spilled = progress.bytes_spilled.max(all.bytes_spilled);
+            progress.bytes_written = progress.bytes_written.max(all.bytes_written);
         }
         progress
     }

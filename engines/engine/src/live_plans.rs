@@ -117,6 +117,9 @@ fn add_node(total: &mut QueryProgress, node: &Arc<dyn ExecutionPlan>) {
                 .map_or(0, |v| v.as_usize()) as u64;
         }
         total.bytes_spilled += metrics.spilled_bytes().unwrap_or(0) as u64;
+        total.bytes_written += metrics
+            .sum_by_name("bytes_written")
+            .map_or(0, |v| v.as_usize()) as u64;
         total.bytes_shuffled += metrics
             .iter()
             .filter(|metric| metric.value().name() == "bytes_sent")

@@ -97,5 +97,6 @@ fn measure(node: &mut PlanNode, metrics: &MetricsSet) {
     node.busy_us = own.elapsed_compute().map(|nanos| nanos as u64 / 1000);
     node.bytes_scanned = named("bytes_scanned");
     node.bytes_shuffled = named("bytes_sent");
+    node.bytes_written = named("bytes_written");
     node.bytes_spilled = metrics.spilled_bytes().map(|b| b as u64).filter(|b| *b > 0);
 }

@@ -10,6 +10,8 @@ use crate::persist_exec::PersistExec;
 use crate::rank_zero_exec::RankZeroExec;
 use crate::routing::Routing;
 use crate::shared_rows_exec::{SharedRowsExec, SharedRowsProto};
+use crate::sink_codec::{self, SinkProto};
+use crate::sink_exec::SinkExec;
 use bireme_collectives::OperationId;
 use bireme_frames::{Placement, owners_from_bytes, owners_to_bytes};
 use bireme_protocol::QueryId;
@@ -32,7 +34,7 @@ pub struct CollectiveCodec;
 
 #[derive(Clone, PartialEq, Message)]
 struct NodeProto {
-    #[prost(oneof = "Node", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Node", tags = "1, 2, 3, 4, 5, 6, 7")]
     node: Option<Node>,
 }
 
@@ -50,6 +52,8 @@ enum Node {
     Persist(PersistProto),
     #[prost(message, tag = "6")]
     SharedRows(SharedRowsProto),
+    #[prost(message, boxed, tag = "7")]
+    Sink(Box<SinkProto>),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -136,6 +140,7 @@ impl PhysicalExtensionCodec for CollectiveCodec {
                 framing.restore(scan)
             }
             Some(Node::Persist(proto)) => frame_codec::decode_persist(&proto, Arc::clone(input)),
+            Some(Node::Sink(proto)) => sink_codec::decode_sink(&proto, Arc::clone(input)),
             Some(Node::FrameScan(_) | Node::SharedRows(_)) | None => {
                 Err(failed("decode", "a node", "it is of no known kind"))
             }
@@ -167,6 +172,8 @@ impl PhysicalExtensionCodec for CollectiveCodec {
             Node::Persist(frame_codec::encode_persist(persist))
         } else if let Some(scan) = node.downcast_ref::<SharedRowsExec>() {
             Node::SharedRows(scan.to_proto())
+        } else if let Some(sink) = node.downcast_ref::<SinkExec>() {
+            Node::Sink(Box::new(sink_codec::encode_sink(sink)?))
         } else {
             return Err(failed("encode", node.name(), "it is no node of this codec"));
         };

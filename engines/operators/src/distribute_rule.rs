@@ -4,7 +4,9 @@
 //! collective never reaches below it. What it cannot place runs whole on the head and says why.
 
 use crate::collective_exec::CollectiveExec;
+use crate::commit_exec::CommitExec;
 use crate::file_leaf;
+use crate::file_sink::FileSink;
 use crate::frame_scan_exec::FrameScanExec;
 use crate::head_exec::HeadExec;
 use crate::keep::Keep;
@@ -12,6 +14,7 @@ use crate::placer::{Place, Placed, Placer, Refusal, everywhere, strip_round_robi
 use crate::query_scope_exec::QueryScopeExec;
 use crate::requirements::{ensure_sorted, with_children};
 use crate::routing::Routing;
+use crate::sink_exec::SinkExec;
 use bireme_frames::{Placement, bytes_text};
 use bireme_protocol::QueryId;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -57,17 +60,20 @@ impl DistributeRule {
         }
     }
 
+    /// The plan for all engines. Where `sink` is given, each writes the rows it has, and the facts
+    /// about that come out.
     fn distribute(
         &self,
         plan: &Arc<dyn ExecutionPlan>,
         partitions: usize,
+        sink: Option<&Arc<FileSink>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let whole = |reason: String| -> Result<Arc<dyn ExecutionPlan>> {
             let plan = match &self.keep {
                 Some(keep) => {
                     keep.on_head(Arc::clone(plan), &self.placement, self.engines, &reason)?
                 }
-                None => Arc::clone(plan),
+                None => written(Arc::clone(plan), sink),
             };
             Ok(Arc::new(HeadExec::new(plan, reason)))
         };
@@ -90,12 +96,46 @@ impl DistributeRule {
             Err(Refusal::Unsupported(reason)) => return whole(reason),
             Err(Refusal::Failed(error)) => return Err(error),
         };
-        let staged = match &self.keep {
-            Some(_) => Arc::new(NetworkCoalesceExec::try_new(placed.plan, self.engines, 1)?) as _,
-            None => self.stage(plan, placed)?,
+        // What a stage writes or keeps is where it is made; rows of the head's engine are the head's.
+        let in_parts = placed.place == Place::Everywhere;
+        let (staged, sink) = match (&self.keep, sink) {
+            (Some(_), _) => (self.boundary(placed.plan)?, None),
+            (None, Some(_)) if in_parts => (self.boundary(written(placed.plan, sink))?, None),
+            (None, _) => (self.stage(plan, placed)?, sink),
         };
         let root = with_one_partition(plan, staged)?;
-        Ok(Arc::new(QueryScopeExec::new(self.query, nonce, root)))
+        let scope = Arc::new(QueryScopeExec::new(self.query, nonce, root));
+        Ok(written(scope, sink))
+    }
+
+    /// The plan whose rows become files, which count when all of them are whole.
+    fn write_files(
+        &self,
+        rows: &Arc<dyn ExecutionPlan>,
+        partitions: usize,
+        sink: FileSink,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let target = sink.target().clone();
+        let sink = Arc::new(sink);
+        let facts = match target.is_directory() {
+            true => self.distribute(unmerged(rows), partitions, Some(&sink))?,
+            // What comes after what in a file only one engine can tell.
+            false => {
+                let rows = self.distribute(rows, partitions, None)?;
+                let rows = with_one_partition(&rows, Arc::clone(&rows))?;
+                Arc::new(SinkExec::new(sink, rows))
+            }
+        };
+        let facts = with_one_partition(rows, facts)?;
+        Ok(Arc::new(CommitExec::new(target, facts)))
+    }
+
+    fn boundary(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(NetworkCoalesceExec::try_new(
+            plan,
+            self.engines,
+            1,
+        )?))
     }
 
     /// Why the query runs whole on the head, if it does.
@@ -149,11 +189,7 @@ impl DistributeRule {
             Some(ordering) => ensure_sorted(plan, ordering)?,
             None => plan,
         };
-        Ok(Arc::new(NetworkCoalesceExec::try_new(
-            plan,
-            self.engines,
-            1,
-        )?))
+        self.boundary(plan)
     }
 
     fn replace_gather(
@@ -165,8 +201,7 @@ impl DistributeRule {
                 return Ok(None);
             }
             let input = Arc::clone(collective.input());
-            let boundary = NetworkCoalesceExec::try_new(input, self.engines, 1)?;
-            return Ok(Some(Arc::new(boundary)));
+            return Ok(Some(self.boundary(input)?));
         }
         let children = plan.children();
         let [child] = children.as_slice() else {
@@ -176,6 +211,23 @@ impl DistributeRule {
             Some(child) => Ok(Some(with_children(plan, vec![child])?)),
             None => Ok(None),
         }
+    }
+}
+
+/// The rows, or the facts about the files they become.
+fn written(rows: Arc<dyn ExecutionPlan>, sink: Option<&Arc<FileSink>>) -> Arc<dyn ExecutionPlan> {
+    match sink {
+        Some(sink) => Arc::new(SinkExec::new(Arc::clone(sink), rows)),
+        None => rows,
+    }
+}
+
+/// Rows in no order, before they were brought together for one writer. Rows in an order are left to
+/// one.
+fn unmerged(rows: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
+    match rows.downcast_ref::<CoalescePartitionsExec>() {
+        Some(merge) if merge.fetch().is_none() => merge.input(),
+        _ => rows,
     }
 }
 
@@ -211,15 +263,18 @@ impl PhysicalOptimizerRule for DistributeRule {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let partitions = config.execution.target_partitions;
         if let Some(analyze) = plan.downcast_ref::<AnalyzeExec>() {
-            let input = self.distribute(analyze.input(), partitions)?;
+            let input = self.optimize(Arc::clone(analyze.input()), config)?;
             return with_children(&plan, vec![input]);
         }
-        // Files are written by the head; what goes into them is worked out by all engines.
-        if let Some(sink) = plan.downcast_ref::<DataSinkExec>() {
-            let input = self.distribute(sink.input(), partitions)?;
+        if let Some(exec) = plan.downcast_ref::<DataSinkExec>() {
+            if let Some(sink) = FileSink::of(exec, self.query) {
+                return self.write_files(exec.input(), partitions, sink);
+            }
+            // Elsewhere than on this machine DataFusion writes, on the head.
+            let input = self.distribute(exec.input(), partitions, None)?;
             return with_children(&plan, vec![input]);
         }
-        self.distribute(&plan, partitions)
+        self.distribute(&plan, partitions, None)
     }
 
     fn name(&self) -> &str {

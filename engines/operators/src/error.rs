@@ -1,6 +1,8 @@
 //! What can go wrong in planning and running collectives.
 
 use datafusion::error::DataFusionError;
+use std::io;
+use std::path::PathBuf;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,36 @@ pub enum OperatorsError {
     NoFrames {
         /// The node.
         node: &'static str,
+    },
+    /// The session of a head cannot note what it writes.
+    #[error("run {node}: this session has no journal of files, this is a defect")]
+    NoJournal {
+        /// The node.
+        node: &'static str,
+    },
+    /// Files of a query cannot be written.
+    #[error("{action} {}: {source}", path.display())]
+    Sink {
+        /// make, write to, remove.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not all files that engines have written are there.
+    #[error(
+        "write to {}: engines have written {written} files there, {found} are there; all engines \
+         must see the same directory",
+        path.display()
+    )]
+    SinkFiles {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the engines say.
+        written: u64,
+        /// What was found.
+        found: u64,
     },
     /// What the catalog tells of a frame does not fit together.
     #[error("read frame {name}: {reason}; make it anew")]

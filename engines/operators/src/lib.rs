@@ -2,15 +2,18 @@
 //! its kin, the rule that puts them in place of DataFusion's repartitions, their codec, and the
 //! session set-up for heads and workers. Moving the rows is left to bireme-collectives.
 
+mod arrow_sink;
 mod block_join;
 mod build_side;
 mod co_partitioning;
 mod codec;
 mod collective_exec;
+mod commit_exec;
 mod distribute_rule;
 mod error;
 mod feed;
 mod file_leaf;
+mod file_sink;
 mod file_split;
 mod float_extremes;
 mod frame_codec;
@@ -38,6 +41,14 @@ mod session;
 mod session_options;
 mod shared_build;
 mod shared_rows_exec;
+mod sink_codec;
+mod sink_exec;
+mod sink_journal;
+mod sink_keys;
+mod sink_partition;
+mod sink_staging;
+mod sink_target;
+mod sink_writer;
 mod spill_parts;
 mod spilled_join;
 mod spilling_join_exec;
@@ -51,11 +62,14 @@ mod window_rewrite;
 mod worker_sessions;
 mod yield_rule;
 
+pub use arrow_sink::tell_arrow_files;
 pub use codec::CollectiveCodec;
 pub use collective_exec::CollectiveExec;
+pub use commit_exec::CommitExec;
 pub use distribute_rule::DistributeRule;
 pub use error::OperatorsError;
 pub use feed::SIDE_LABEL;
+pub use file_sink::FileSink;
 pub use frame_scan_exec::{FrameScanExec, Scope};
 pub use frames::{Frames, RemoteFrames, RemotePart};
 pub use head_exec::HeadExec;
@@ -70,6 +84,9 @@ pub use scalar_subquery_rule::ScalarSubqueryRule;
 pub use session::{EngineTopology, QueryOptions, configure_session};
 pub use session_options::{query_of, query_runtime};
 pub use shared_rows_exec::SharedRowsExec;
+pub use sink_exec::SinkExec;
+pub use sink_journal::SinkJournal;
+pub use sink_target::SinkTarget;
 pub use spilling_join_exec::with_spilling_joins;
 pub use start::start_eagerly;
 pub use stop_points::with_stop_points;

@@ -38,6 +38,8 @@ pub struct PlanNode {
     pub bytes_shuffled: Option<u64>,
     /// Bytes it wrote to disk for lack of memory.
     pub bytes_spilled: Option<u64>,
+    /// Bytes it wrote to files that the query makes.
+    pub bytes_written: Option<u64>,
     /// Inputs.
     pub children: Vec<PlanNode>,
 }

@@ -104,6 +104,11 @@ impl Home {
         self.root.join("spill")
     }
 
+    /// Notes about files that queries are writing.
+    pub fn sinks(&self) -> PathBuf {
+        self.root.join("sinks")
+    }
+
     /// What can be made again: the cell crate's sources, compiled dependencies.
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")

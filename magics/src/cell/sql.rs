@@ -30,7 +30,8 @@ static SPEC: Spec = Spec {
           `--persist` keeps the rows on the engines, as the frame NAME: later cells read them from memory. \
           `CREATE TABLE f AS SELECT ...` does the same, `INSERT INTO f` adds rows.\n\n\
           `--sink PATH` writes the rows to files: one if PATH ends like `.parquet`, `.csv`, `.json` or \
-          `.arrow`, else a directory of Parquet files. `COPY (SELECT ...) TO 'PATH'` does the same.\n\n\
+          `.arrow`, which is replaced; else a directory, to which every engine adds Parquet files. \
+          `COPY (SELECT ...) TO 'PATH'` does the same.\n\n\
           In a line, the name comes with an arrow: `%sql fast << SELECT ...`.",
     positionals: &[Positional {
         name: "NAME",

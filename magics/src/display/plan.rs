@@ -197,6 +197,7 @@ fn measured(node: &PlanNode, busy: &Busy) -> Option<String> {
         ("read", node.bytes_scanned),
         ("shuffled", node.bytes_shuffled),
         ("spilled", node.bytes_spilled),
+        ("wrote", node.bytes_written),
     ];
     for (verb, amount) in bytes {
         parts.extend(

@@ -192,6 +192,9 @@ fn moved(progress: &QueryProgress) -> Vec<String> {
     if progress.bytes_spilled > 0 {
         parts.push(format!("spilled {}", format_bytes(progress.bytes_spilled)));
     }
+    if progress.bytes_written > 0 {
+        parts.push(format!("wrote {}", format_bytes(progress.bytes_written)));
+    }
     parts
 }
 

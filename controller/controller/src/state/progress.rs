@@ -13,6 +13,7 @@ pub(crate) fn sum(engines: &BTreeMap<u32, QueryProgress>) -> QueryProgress {
         total.rows_out += progress.rows_out;
         total.bytes_shuffled += progress.bytes_shuffled;
         total.bytes_spilled += progress.bytes_spilled;
+        total.bytes_written += progress.bytes_written;
         total.memory_reserved += progress.memory_reserved;
         total.elapsed_ms = total.elapsed_ms.max(progress.elapsed_ms);
     }
@@ -30,6 +31,7 @@ pub(crate) fn larger(one: &QueryProgress, other: &QueryProgress) -> QueryProgres
         rows_out: one.rows_out.max(other.rows_out),
         bytes_shuffled: one.bytes_shuffled.max(other.bytes_shuffled),
         bytes_spilled: one.bytes_spilled.max(other.bytes_spilled),
+        bytes_written: one.bytes_written.max(other.bytes_written),
         memory_reserved: one.memory_reserved.max(other.memory_reserved),
         elapsed_ms: one.elapsed_ms.max(other.elapsed_ms),
         engines: one.engines.max(other.engines),

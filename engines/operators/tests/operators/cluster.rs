@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use bireme_collectives::{Exchange, InProcessCommunicator};
 use bireme_frames::{Budget, SpillDirectory};
 use bireme_operators::{
-    EngineTopology, QueryEnd, QueryOptions, WorkerSessions, configure_session, query_runtime,
-    release_ended_tasks,
+    EngineTopology, QueryEnd, QueryOptions, SinkJournal, WorkerSessions, configure_session,
+    query_runtime, release_ended_tasks,
 };
 use bireme_protocol::QueryId;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -46,6 +46,7 @@ pub(crate) struct TestCluster {
     pub(crate) engines: Vec<TestEngine>,
     urls: Vec<Url>,
     channels: Channels,
+    journal: Arc<SinkJournal>,
     /// Lets go of ended tasks, as every engine does.
     _releasing: JoinSet<()>,
     _home: TempDir,
@@ -121,6 +122,7 @@ impl TestCluster {
             engines,
             urls,
             channels: Channels(Arc::new(wires)),
+            journal: SinkJournal::open(home.path().join("sinks")).unwrap(),
             _releasing: releasing,
             _home: home,
         }
@@ -157,7 +159,7 @@ impl TestCluster {
         let engine = &self.engines[head];
         let builder = SessionStateBuilder::new()
             .with_default_features()
-            .with_config(config(settings))
+            .with_config(config(settings).with_extension(Arc::clone(&self.journal)))
             .with_runtime_env(query_runtime(
                 &engine.runtime,
                 &engine.budget,
