@@ -10,7 +10,8 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, WriteOp};
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast::{
-    CreateTable, Expr, Insert, ObjectName, Statement as SqlStatement, TableObject,
+    CreateTable, CreateTableOptions, Expr, Insert, ObjectName, SqlOption,
+    Statement as SqlStatement, TableObject,
 };
 
 /// What a statement does to a frame.
@@ -21,6 +22,8 @@ pub(crate) struct FrameStatement {
     pub(crate) action: FrameAction,
     /// The columns of `PARTITION BY`.
     pub(crate) by: Vec<String>,
+    /// What `WITH (...)` says, an option each.
+    options: Vec<(String, String)>,
 }
 
 /// How a statement changes a frame.
@@ -42,15 +45,17 @@ impl FrameStatement {
         let Statement::Statement(statement) = statement else {
             return None;
         };
-        let mut by = Vec::new();
+        let (mut by, mut options) = (Vec::new(), Vec::new());
         let (name, action) = match *statement {
             SqlStatement::CreateTable(CreateTable {
                 name,
                 if_not_exists,
                 partition_by,
+                table_options,
                 ..
             }) => {
                 by = partition_by.map_or_else(Vec::new, |columns| column_names(&columns));
+                options = option_texts(&table_options);
                 (name, FrameAction::Create { if_not_exists })
             }
             SqlStatement::Insert(Insert {
@@ -63,13 +68,51 @@ impl FrameStatement {
             name: last_part(&name)?,
             action,
             by,
+            options,
         })
+    }
+
+    /// Whether `WITH (replicate = true)` is said.
+    fn is_replicated(&self) -> Result<bool, Fault> {
+        let refused = |message: String| {
+            let fault = Fault::new(ErrorCode::SqlPlanError, message);
+            fault.with_hint(
+                "CREATE TABLE f WITH (replicate = true) AS puts all rows on every engine",
+            )
+        };
+        let mut is_replicated = false;
+        for (name, value) in &self.options {
+            if !name.eq_ignore_ascii_case("replicate") {
+                let table = &self.name;
+                return Err(refused(format!(
+                    "make frame {table}: it has no option {name:?}"
+                )));
+            }
+            is_replicated = match value.to_lowercase().as_str() {
+                "" | "true" => true,
+                "false" => false,
+                other => {
+                    let message = format!("make frame {}: replicate is no {other}", self.name);
+                    return Err(refused(message));
+                }
+            };
+        }
+        if is_replicated && !self.by.is_empty() {
+            let message = format!(
+                "make frame {}: PARTITION BY puts each row on one engine, replicate on all",
+                self.name
+            );
+            return Err(
+                Fault::new(ErrorCode::SqlPlanError, message).with_hint("leave one of the two out")
+            );
+        }
+        Ok(is_replicated)
     }
 
     /// What the query that makes the rows keeps, and with how many partitions per engine.
     ///
     /// # Errors
-    /// Rows are added to what is no frame.
+    /// Rows are added to what is no frame, or the layout makes no sense.
     pub(crate) fn keep(
         &self,
         segment: QueryId,
@@ -88,9 +131,11 @@ impl FrameStatement {
             let partitions = layout.partitions as usize;
             return Ok((keep(layout.kind(), layout.columns), Some(partitions)));
         }
+        let is_replicated = self.is_replicated()?;
         let mut options = options.cloned().unwrap_or_default();
         if options.by.is_empty() && !options.replicate {
             options.by.clone_from(&self.by);
+            options.replicate = is_replicated;
         }
         let layout = match (options.replicate, options.by.is_empty()) {
             (true, _) => LayoutKind::Replicated,
@@ -149,6 +194,24 @@ fn column_names(columns: &Expr) -> Vec<String> {
     }
 }
 
+/// The options of `WITH (a = b, c)`, with their values as they are written.
+fn option_texts(options: &CreateTableOptions) -> Vec<(String, String)> {
+    let CreateTableOptions::With(options) = options else {
+        return Vec::new();
+    };
+    let texts = options.iter().map(|option| match option {
+        SqlOption::KeyValue { key, value } => (key.value.clone(), plain(value)),
+        SqlOption::Ident(name) => (name.value.clone(), String::new()),
+        other => (other.to_string(), String::new()),
+    });
+    texts.collect()
+}
+
+/// A value without the quotes of text.
+fn plain(value: &Expr) -> String {
+    value.to_string().trim_matches('\'').to_string()
+}
+
 fn last_part(name: &ObjectName) -> Option<String> {
     Some(name.0.last()?.as_ident()?.value.clone())
 }
@@ -170,6 +233,27 @@ mod tests {
             ["a", "B c"]
         );
         assert!(by("CREATE TABLE f AS SELECT 1").is_empty());
+    }
+
+    #[test]
+    fn a_copy_on_every_engine_is_asked_for_by_an_option() {
+        let layout = |sql: &str| {
+            let statement = FrameStatement::read(sql).unwrap();
+            let kept = statement.keep(QueryId::random(), &Catalog::default(), None);
+            kept.map(|(keep, _)| keep.layout)
+        };
+        for option in ["replicate = true", "REPLICATE", "replicate = 'true'"] {
+            let made = layout(&format!("CREATE TABLE f WITH ({option}) AS SELECT 1 AS k"));
+            assert_eq!(made.unwrap(), LayoutKind::Replicated, "{option}");
+        }
+        let made =
+            layout("CREATE TABLE f WITH (replicate = false) PARTITION BY k AS SELECT 1 AS k");
+        assert_eq!(made.unwrap(), LayoutKind::Hash);
+        let both = layout("CREATE TABLE f WITH (replicate = true) PARTITION BY k AS SELECT 1 AS k");
+        assert!(both.unwrap_err().message.contains("PARTITION BY"));
+        let none = layout("CREATE TABLE f WITH (replicat = true) AS SELECT 1 AS k").unwrap_err();
+        assert!(none.hint.unwrap().contains("replicate = true"));
+        assert!(layout("CREATE TABLE f WITH (replicate = 3) AS SELECT 1 AS k").is_err());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Ident, ObjectName, Statement as SqlStatement, Visit, Visitor,
+    CreateTableOptions, Ident, ObjectName, Statement as SqlStatement, Visit, Visitor,
 };
 use std::ops::ControlFlow;
 
@@ -106,6 +106,7 @@ fn detach(statement: &mut Statement) {
         return;
     };
     create.partition_by = None;
+    create.table_options = CreateTableOptions::None;
     let name = create.name.0.last().and_then(|part| part.as_ident());
     let name = name.map(|name| name.value.clone()).unwrap_or_default();
     let mut find = FindRelation { name: &name };
