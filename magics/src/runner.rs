@@ -139,7 +139,7 @@ impl<'h> Runner<'h> {
             let id = query.id();
             // Its rows are for who asked for them.
             let mut nobody = |_| Ok(());
-            let (_, summary) = self.to_end(query, &mut nobody, &mut work).await?;
+            let (_, summary) = self.follow_to_end(query, &mut nobody, &mut work).await?;
             Ok((id, summary))
         };
         let watched = watched.await;
@@ -180,10 +180,10 @@ impl<'h> Runner<'h> {
         let service = self.attached(work).await?;
         work.latest = Latest::Doing("planning");
         let query = self.wait(service.submit(sql, options), work).await??;
-        self.to_end(query, take, work).await
+        self.follow_to_end(query, take, work).await
     }
 
-    async fn to_end(
+    async fn follow_to_end(
         &mut self,
         mut query: Box<dyn RunningQuery>,
         take: Take<'_>,
