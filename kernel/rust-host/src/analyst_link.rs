@@ -1,11 +1,13 @@
 //! The Rust host's side of its analyst: started when somebody first asks about code, told what cells
 //! have defined, and asked from then on, so that only one process keeps what completions need in
-//! memory. Nothing here waits: what the analyst cannot take at once is answered with nothing.
+//! memory. Nothing here waits: what the analyst cannot take at once is answered with the names that are
+//! known without it.
 
 use crate::cell_crate::link_session;
 use crate::emitter::Emitter;
 use crate::error::RustHostError;
 use crate::evaluations::Evaluations;
+use crate::known_names;
 use crate::outline::Outline;
 use crate::rewrite::without_commands;
 use crate::session_directory::{CELL, write_evcxr_settings};
@@ -23,8 +25,12 @@ use std::time::{Duration, Instant};
 
 /// Questions that may wait for the analyst; who types asks anew.
 const QUEUE: usize = 8;
-/// How long one question keeps the next one waiting; the first waits for the analyst to start.
+/// How long one question keeps the next one waiting.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long the analyst may take to start, and to get to know dependencies.
+const START_WITHIN: Duration = Duration::from_secs(120);
+/// The number of a question that nobody asked; those of the kernel begin with one.
+const NOBODYS: u64 = 0;
 /// Less urgent than the cell that runs.
 const NICENESS: &str = "5";
 
@@ -35,9 +41,9 @@ pub struct AnalystLink {
     /// Where its evcxr compiles, and where that of the host does.
     directory: PathBuf,
     cell_directory: PathBuf,
-    outline: Mutex<Outline>,
+    outline: Arc<Mutex<Outline>>,
     questions: Mutex<Questions>,
-    /// It has said that it answers.
+    /// It answers, and knows the dependencies there were when it started.
     is_ready: Arc<AtomicBool>,
 }
 
@@ -57,6 +63,18 @@ struct Question {
     dependencies: Vec<String>,
 }
 
+impl Question {
+    fn new(outline: &Outline, given: HostRequest) -> Self {
+        let prefix = outline.text();
+        Self {
+            request: behind(&prefix, given.clone()),
+            given,
+            prefix: prefix.len(),
+            dependencies: outline.dependencies().to_vec(),
+        }
+    }
+}
+
 impl AnalystLink {
     /// Nothing is started yet. `directory` is for the analyst alone.
     pub fn new(
@@ -70,7 +88,7 @@ impl AnalystLink {
             evaluations,
             directory,
             cell_directory,
-            outline: Mutex::default(),
+            outline: Arc::default(),
             questions: Mutex::default(),
             is_ready: Arc::default(),
         }
@@ -109,22 +127,20 @@ impl AnalystLink {
         self.is_ready.load(Ordering::Acquire) && !is_command
     }
 
-    /// Passes a question on; it is answered with nothing when the analyst cannot take it.
+    /// Passes a question on; when the analyst cannot take it, it is answered with what is known without it.
     pub fn ask(&self, request: HostRequest) {
         let outline = self.outline().clone();
-        let prefix = outline.text();
-        let question = Question {
-            given: request.clone(),
-            request: behind(&prefix, request.clone()),
-            prefix: prefix.len(),
-            dependencies: outline.dependencies().to_vec(),
-        };
+        let is_ready = self.is_ready.load(Ordering::Acquire);
         let taken = match &*lock(&self.questions) {
-            Questions::Open(questions) => questions.try_send(question).is_ok(),
+            Questions::Open(questions) if is_ready => {
+                let question = Question::new(&outline, request.clone());
+                questions.try_send(question).is_ok()
+            }
             _ => false,
         };
         if !taken {
-            self.emitter.send_all(no_answer(&request));
+            self.emitter
+                .send_all(known_names::answer(&outline, &request));
         }
     }
 
@@ -147,13 +163,11 @@ impl AnalystLink {
         let answers = child.stdout.take();
         let emitter = Arc::clone(&self.emitter);
         let asked = Arc::clone(&prefixes);
-        let is_ready = Arc::clone(&self.is_ready);
         let (answered_tx, answered) = sync_channel(QUEUE);
         let read = move || {
             if let Some(answers) = answers {
-                tell(answers, &emitter, &asked, &is_ready, &answered_tx);
+                tell(answers, &emitter, &asked, &answered_tx);
             }
-            is_ready.store(false, Ordering::Release);
         };
         let writer = Writer {
             child,
@@ -163,6 +177,8 @@ impl AnalystLink {
             prefixes,
             emitter: Arc::clone(&self.emitter),
             answered,
+            outline: Arc::clone(&self.outline),
+            is_ready: Arc::clone(&self.is_ready),
         };
         let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
         thread("analyst answers").spawn(read).map_err(failed)?;
@@ -182,10 +198,13 @@ struct Writer {
     prefixes: Arc<Mutex<HashMap<u64, usize>>>,
     emitter: Arc<Emitter>,
     answered: Receiver<u64>,
+    outline: Arc<Mutex<Outline>>,
+    is_ready: Arc<AtomicBool>,
 }
 
 impl Writer {
     fn run(mut self, questions: &Receiver<Question>) {
+        self.get_ready();
         while let Ok(mut question) = questions.recv() {
             while let Ok(later) = questions.try_recv() {
                 self.emitter.send_all(no_answer(&question.given));
@@ -196,22 +215,38 @@ impl Writer {
                 self.emitter.send_all(no_answer(&question.given));
                 break;
             }
-            self.wait_for_answer(id_of(&question.request));
+            self.wait_for_answer(id_of(&question.request), ANSWER_WITHIN);
         }
+        self.is_ready.store(false, Ordering::Release);
         drop(self.child.stdin.take());
         // It has nothing to do but to end.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// One that is not answered in time is not waited for, and may be answered yet.
-    fn wait_for_answer(&self, asked: Option<u64>) {
-        let until = Instant::now() + ANSWER_WITHIN;
+    /// Waits for the analyst, and lets it know the dependencies before anybody asks.
+    fn get_ready(&mut self) {
+        if !self.wait_for_answer(Some(NOBODYS), START_WITHIN) {
+            return;
+        }
+        let outline = lock(&self.outline).clone();
+        let (code, cursor) = (String::new(), 0);
+        let id = NOBODYS;
+        let question = Question::new(&outline, HostRequest::Complete { id, code, cursor });
+        let is_written = self.write(&question).is_ok();
+        let is_ready = is_written && self.wait_for_answer(Some(NOBODYS), START_WITHIN);
+        self.is_ready.store(is_ready, Ordering::Release);
+    }
+
+    /// Whether an answer came in time; one that did not may come yet.
+    fn wait_for_answer(&self, asked: Option<u64>, within: Duration) -> bool {
+        let until = Instant::now() + within;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.answered.recv_timeout(left) {
-                Ok(answered) if Some(answered) != asked => {}
-                _ => return,
+                Ok(answered) if Some(answered) == asked => return true,
+                Ok(_) => {}
+                Err(_) => return false,
             }
         }
     }
@@ -249,13 +284,12 @@ fn tell(
     mut answers: impl Read,
     emitter: &Emitter,
     prefixes: &Mutex<HashMap<u64, usize>>,
-    is_ready: &AtomicBool,
     answered: &SyncSender<u64>,
 ) {
     while let Ok(Some(frame)) = read_frame(&mut answers) {
         let answer = match frame.message {
             HostEvent::Ready { .. } => {
-                is_ready.store(true, Ordering::Release);
+                let _ = answered.try_send(NOBODYS);
                 continue;
             }
             HostEvent::Completions {
@@ -276,11 +310,14 @@ fn tell(
             }
             other => other,
         };
-        emitter.send(&answer);
-        if let HostEvent::Completions { id, .. } | HostEvent::Inspection { id, .. } = answer {
-            // There is room for more than can be under way.
-            let _ = answered.try_send(id);
+        let (HostEvent::Completions { id, .. } | HostEvent::Inspection { id, .. }) = answer else {
+            continue;
+        };
+        if id != NOBODYS {
+            emitter.send(&answer);
         }
+        // There is room for more than can be under way.
+        let _ = answered.try_send(id);
     }
 }
 

@@ -5,18 +5,16 @@
 //! by hard links into its own target directory, where cargo finds it fresh. When it is brought into a
 //! session is the evaluator's matter.
 
+use crate::cargo_output::follow;
 use crate::error::RustHostError;
 use crate::session_directory::{make, toml_string, write, write_cargo_config};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 mod packed {
@@ -33,12 +31,6 @@ const FETCH_LIMIT: Duration = Duration::from_secs(300);
 const LINK_LIMIT: Duration = Duration::from_secs(10);
 /// How often a lock that another process holds is tried again.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// Lines of cargo's output that may wait to be looked at.
-const LINES_WAITING: usize = 64;
-/// Lines of cargo's output that an error shows.
-const SHOWN_LINES: usize = 20;
-/// Characters of each of them; cargo prints whole commands.
-const SHOWN_WIDTH: usize = 200;
 const LOCK_FILE: &str = "Cargo.lock";
 /// The package evcxr compiles cells in; what a session made of it is its own.
 const CELL_PACKAGE: &str = "ctx";
@@ -199,7 +191,7 @@ impl CellCrate {
     }
 
     fn source(&self) -> PathBuf {
-        self.root.join(format!("bireme-{}", packed::CONTENT))
+        self.root.join(source_name())
     }
 
     fn done(&self) -> PathBuf {
@@ -301,6 +293,25 @@ impl CellCrate {
     }
 }
 
+/// The directory of the crate's sources: another version is in another one.
+pub fn source_name() -> String {
+    format!("bireme-{}", packed::CONTENT)
+}
+
+/// The names that `use bireme::prelude::*` brings into a cell.
+pub fn prelude_names() -> impl Iterator<Item = &'static str> {
+    let source = packed::SOURCES
+        .iter()
+        .find(|(name, _)| *name == "prelude.rs");
+    let uses = source
+        .map_or("", |(_, text)| text)
+        .split("pub use ")
+        .skip(1);
+    let words = uses.flat_map(|one| one.split(';').next().unwrap_or("").split(['{', ',', '}']));
+    let names = words.filter_map(|word| word.trim().rsplit("::").next());
+    names.filter(|name| !name.is_empty() && *name != "self")
+}
+
 /// Gets what is missing of the crate's dependencies, those of other platforms among them: evcxr asks
 /// cargo about all of them, without a network.
 fn fetch(package: &Path) -> Result<(), RustHostError> {
@@ -317,67 +328,6 @@ fn fetch(package: &Path) -> Result<(), RustHostError> {
         follow(child, FETCH_LIMIT, &|_| {})
     };
     fetch(&["--offline"]).or_else(|_| fetch(&[]))
-}
-
-/// Reads cargo's output to its end, and ends cargo at the limit.
-fn follow(
-    mut child: Child,
-    limit: Duration,
-    progress: &dyn Fn(usize),
-) -> Result<(), RustHostError> {
-    let deadline = Instant::now() + limit;
-    let output = read_lines(&mut child)?;
-    let mut begun = 0;
-    let mut lines: VecDeque<String> = VecDeque::new();
-    let is_late = loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match output.recv_timeout(left) {
-            Ok(line) => {
-                if line.trim_start().starts_with("Compiling") {
-                    begun += 1;
-                    progress(begun);
-                }
-                if lines.len() == SHOWN_LINES {
-                    lines.pop_front();
-                }
-                lines.push_back(line.chars().take(SHOWN_WIDTH).collect());
-            }
-            Err(RecvTimeoutError::Timeout) => break true,
-            Err(RecvTimeoutError::Disconnected) => break false,
-        }
-    };
-    let failed = |error| RustHostError::io("wait for cargo", error);
-    if is_late {
-        child.kill().map_err(failed)?;
-    }
-    let status = child.wait().map_err(failed)?;
-    let end = match (is_late, status.success()) {
-        (false, true) => return Ok(()),
-        (false, false) => format!("cargo ended with {status}"),
-        (true, _) => format!("cargo did not end within {} s", limit.as_secs()),
-    };
-    let lines: Vec<String> = lines.into();
-    let reason = format!("{end}\n{}", lines.join("\n"));
-    Err(RustHostError::CellCrate { reason })
-}
-
-/// The lines a process writes to standard error, read by a thread that ends with them.
-fn read_lines(child: &mut Child) -> Result<Receiver<String>, RustHostError> {
-    let (lines_tx, lines) = sync_channel(LINES_WAITING);
-    let output = child.stderr.take();
-    let read = move || {
-        let texts = output.into_iter().map(BufReader::new);
-        for line in texts.flat_map(BufRead::lines).map_while(Result::ok) {
-            if lines_tx.send(line).is_err() {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("cargo output".to_string())
-        .spawn(read)
-        .map_err(|error| RustHostError::io("start a thread", error))?;
-    Ok(lines)
 }
 
 /// Puts what one session has compiled where another compiles.
@@ -439,26 +389,6 @@ mod tests {
         assert!(packed::SOURCES.iter().any(|(name, _)| *name == "lib.rs"));
         assert!(packed::MANIFEST.contains("arrow-array = \"=59"));
         assert_eq!(packed::CONTENT.len(), 16);
-    }
-
-    #[test]
-    fn a_compile_is_followed_and_ended_at_its_limit() {
-        let run = |script: &str| {
-            let mut shell = Command::new("sh");
-            let shell = shell.args(["-c", script]).stderr(Stdio::piped());
-            shell.spawn().unwrap()
-        };
-        let begun = std::cell::Cell::new(0);
-        let progress = |count| begun.set(count);
-        let works = run("echo '   Compiling one v1' >&2; echo '   Compiling two v2' >&2");
-        follow(works, COMPILE_LIMIT, &progress).unwrap();
-        assert_eq!(begun.get(), 2);
-        let fails = follow(run("echo reason >&2; exit 3"), COMPILE_LIMIT, &progress);
-        let text = fails.unwrap_err().to_string();
-        assert!(text.contains("exit status: 3\nreason"), "{text}");
-        let hangs = follow(run("exec sleep 60"), Duration::from_millis(20), &progress);
-        let text = hangs.unwrap_err().to_string();
-        assert!(text.contains("did not end within"), "{text}");
     }
 
     #[test]

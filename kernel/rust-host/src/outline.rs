@@ -46,6 +46,16 @@ impl Outline {
         &self.commands
     }
 
+    /// The items.
+    pub fn items(&self) -> &[CellItem] {
+        &self.items
+    }
+
+    /// The variables.
+    pub fn variables(&self) -> &[Variable] {
+        &self.variables
+    }
+
     /// Items and variables, in lines of their own.
     pub fn text(&self) -> String {
         let mut text = String::new();

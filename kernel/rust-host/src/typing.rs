@@ -82,7 +82,7 @@ pub(crate) fn inspect(
 }
 
 /// The nearest place at or before a byte offset where a character begins.
-fn floor(code: &str, offset: usize) -> usize {
+pub(crate) fn floor(code: &str, offset: usize) -> usize {
     let offset = offset.min(code.len());
     (0..=offset)
         .rev()
@@ -91,7 +91,7 @@ fn floor(code: &str, offset: usize) -> usize {
 }
 
 /// The end of the name that a place is in or behind.
-fn name_end(code: &str, at: usize) -> usize {
+pub(crate) fn name_end(code: &str, at: usize) -> usize {
     let rest = &code[at..];
     let length = rest
         .find(|letter: char| !letter.is_alphanumeric() && letter != '_')

@@ -64,6 +64,11 @@ pub(crate) fn questions_are_answered_while_a_cell_runs(host: &mut Host) {
     );
     let id = host.ask(&cell);
     host.wait_for(|event| matches!(event, HostEvent::Output { .. }));
+    // Nothing but names is known at first.
+    let (start, items, _) = completions(host, "let é = 1;\nnam");
+    assert_eq!(start, "let é = 1;\n".len());
+    assert!(has(&items, "names"), "{items:?}");
+    assert!(documentation(host, "names").contains("Vec<String>"));
     let begun = Instant::now();
     let items = loop {
         let (start, items, busy) = completions(host, "let é = 1;\nnames.pu");
