@@ -14,6 +14,7 @@ use crate::evaluations::{Evaluations, interrupted_error};
 use crate::outline::CLEAR;
 use crate::prelude_crates::PreludeCrates;
 use crate::provision::PreludeUse;
+use crate::recorded_compile;
 use crate::rewrite::{RewrittenCell, rewrite};
 use crate::source_map::SourceMap;
 use crate::typing;
@@ -51,6 +52,8 @@ pub struct Evaluator {
     pub(crate) loader: Arc<CrateLoader>,
     pub(crate) analyst: Arc<AnalystLink>,
     pub(crate) cell_directory: PathBuf,
+    /// The linker evcxr chose.
+    linker: String,
     sources: SourceMap,
     record: VariableRecord,
     pub(crate) crate_loaded: bool,
@@ -92,6 +95,8 @@ pub struct Surroundings {
     pub prelude: PreludeCrates,
     /// Where evcxr compiles.
     pub cell_directory: PathBuf,
+    /// Where it finds what it starts for that.
+    pub tools: PathBuf,
 }
 
 impl Evaluator {
@@ -106,6 +111,15 @@ impl Evaluator {
         let (context, outputs) = EvalContext::with_subprocess_command(cell_host)
             .map_err(|error| start_error(&error.to_string()))?;
         let mut context = CommandContext::with_eval_context(context);
+        let answer = context.execute(":linker");
+        let answer = answer.map_err(|error| start_error(&error.to_string()))?;
+        let linker = answer.get("text/plain").unwrap_or("linker: system");
+        let linker = linker.trim_start_matches("linker: ").to_string();
+        for command in recorded_compile::install(&surroundings.tools, &linker) {
+            context
+                .execute(&command)
+                .map_err(|error| start_error(&error.to_string()))?;
+        }
         context
             .execute(PRELUDE)
             .map_err(|error| RustHostError::Prelude {
@@ -119,6 +133,7 @@ impl Evaluator {
             analyst,
             prelude,
             cell_directory,
+            tools: _,
         } = surroundings;
         evaluations.set_cell_host(context.process_handle());
         Ok(Evaluator {
@@ -130,6 +145,7 @@ impl Evaluator {
             loader,
             analyst,
             cell_directory,
+            linker,
             sources: SourceMap::default(),
             record: VariableRecord::default(),
             crate_loaded: false,
@@ -141,14 +157,11 @@ impl Evaluator {
     ///
     /// # Errors
     /// When evcxr's manifest cannot be read.
-    pub fn compile_settings(&mut self) -> Result<CompileSettings, RustHostError> {
+    pub fn compile_settings(&self) -> Result<CompileSettings, RustHostError> {
         let path = self.cell_directory.join("Cargo.toml");
         let manifest = std::fs::read_to_string(&path)
             .map_err(|error| RustHostError::io(format!("read {}", path.display()), error))?;
-        let answer = self.context.execute(":linker");
-        let answer = answer.map_err(|error| start_error(&error.to_string()))?;
-        let linker = answer.get("text/plain").unwrap_or("linker: system");
-        let linker = linker.trim_start_matches("linker: ").to_string();
+        let linker = self.linker.clone();
         Ok(CompileSettings { manifest, linker })
     }
 

@@ -209,6 +209,7 @@ impl Host {
             analyst: Arc::clone(&self.analyst),
             prelude: self.prelude.clone(),
             cell_directory: self.directory.cell(),
+            tools: self.directory.tools(),
         };
         Evaluator::start(cell_host, surroundings)
     }

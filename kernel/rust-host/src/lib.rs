@@ -3,7 +3,7 @@
 //! [`host::run`] is the process, as `bireme-rust host`; the protocol it speaks is
 //! `bireme_px::host_protocol`. Inside, [`evaluator`] drives evcxr, [`rewrite`] prepares cells,
 //! [`cell_error`] tells what went wrong in them, [`cell_crate`] provides what they link against.
-//! [`analyst`] is a second process, which completes while a cell runs.
+//! [`analyst`] is a second process, which completes while a cell runs; [`recorded_compile`] stands in for cargo.
 //! Cells run in the cell host of `bireme-px`, never here.
 
 pub mod analyst;
@@ -24,6 +24,7 @@ mod known_names;
 mod outline;
 pub mod prelude_crates;
 mod provision;
+pub mod recorded_compile;
 pub mod rewrite;
 pub mod session_directory;
 pub mod source_map;

@@ -1,14 +1,15 @@
 //! The second binary of Bireme: the one that carries evcxr and rust-analyzer.
 //!
 //! `host` is the Rust host of a notebook, `cell-host` what evcxr starts to run cells in, `prepare`
-//! compiles the `bireme` crate ahead of time; `analyst` and `idle-host` complete while a cell runs. cargo may call the same program as its rustc wrapper,
-//! which is told by the environment.
+//! compiles the `bireme` crate ahead of time; `analyst` and `idle-host` complete while a cell runs. evcxr starts the same program in place of
+//! cargo, and cargo as its rustc wrapper; its name and the environment tell.
 
 use bireme_px::side_channel::SOCKET_ENV;
 use bireme_rust_host::RustHostError;
-use bireme_rust_host::analyst;
 use bireme_rust_host::host::{self, End};
-use std::ffi::OsString;
+use bireme_rust_host::{analyst, cell_crate, recorded_compile};
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,6 +17,11 @@ use std::process::ExitCode;
 const BROKEN: u8 = 70;
 
 fn main() -> ExitCode {
+    if let Some(error) = compile() {
+        // evcxr shows it as the failure of the cell.
+        let _ = writeln!(std::io::stderr(), "error: compile a cell: {error}");
+        return ExitCode::FAILURE;
+    }
     if std::env::var_os("EVCXR_RUSTC_WRAPPER").is_some() {
         // Does not come back.
         evcxr::runtime_hook();
@@ -33,6 +39,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Becomes a compiler, if that is what this program was started as; comes back only when that cannot be.
+fn compile() -> Option<std::io::Error> {
+    let own_crate = cell_crate::source_name();
+    if std::env::var_os(recorded_compile::RECORD_ENV).is_some() {
+        return Some(recorded_compile::run_compiler(&own_crate));
+    }
+    let name = std::env::args_os().next().unwrap_or_default();
+    let is_compile = Path::new(&name).file_name() == Some(OsStr::new(recorded_compile::NAME));
+    is_compile.then(|| recorded_compile::run(&own_crate))
 }
 
 fn run(arguments: &[OsString]) -> Result<End, RustHostError> {

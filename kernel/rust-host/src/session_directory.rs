@@ -90,6 +90,11 @@ impl SessionDirectory {
         self.path.join(CELL)
     }
 
+    /// Where evcxr finds what it starts to compile.
+    pub fn tools(&self) -> PathBuf {
+        self.path.join("tools")
+    }
+
     /// Where the analyst works.
     pub fn analyst(&self) -> PathBuf {
         self.path.join("analyst")

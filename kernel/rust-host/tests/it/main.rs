@@ -3,6 +3,7 @@
 
 mod client;
 mod prelude;
+mod recorded_compile;
 mod typing;
 mod waiting;
 
