@@ -4,6 +4,7 @@
 mod client;
 mod prelude;
 mod recorded_compile;
+mod traps;
 mod typing;
 mod waiting;
 
