@@ -166,3 +166,39 @@ def test_frames_and_memory_are_tables_that_survive_sanitising(lab, bireme_kernel
         table = lab.cells()[index].find_elements("css selector", ".jp-OutputArea-output table")
         assert table and table[0].is_displayed()
     lab.screenshot(tmp_path / "frames.png")
+
+
+def test_outputs_of_a_notebook_from_elsewhere_keep_their_looks(lab, bireme_kernel, home, tmp_path):
+    """JupyterLab sanitises what it has not seen running: no scripts, no styles but those it knows."""
+    cells = [
+        "%%sql\nSELECT value AS n, CASE WHEN value > 1 THEN 'a <b> text' END AS s FROM range(3) ORDER BY n",
+        "%%sql f --persist --by g\nSELECT value AS k, value % 7 AS g FROM range(1000)",
+        "%explain --analyze SELECT g, count(*) FROM f GROUP BY g",
+        "%memory",
+        'Table::new([Column::new("n", vec![1, 2])])?',
+        'Shown::new().with("text/plain", "plain").with("text/markdown", "*mark*").with("text/html", "<i>rich</i>").send();',
+    ]
+    path = write(tmp_path, bireme_kernel, cells)
+    home.bireme("run", tmp_path / path, "-o", tmp_path / "executed.ipynb")
+    executed = nbformat.read(tmp_path / "executed.ipynb", as_version=4)
+    wanted = [html_of(cell) for cell in executed.cells]
+
+    lab.open("executed.ipynb")
+    lab.wait(CELL_SECONDS, "outputs", lambda: len(lab.all(".jp-Notebook .jp-OutputArea-output")) >= len(cells))
+    lab.screenshot(tmp_path / "untrusted.png")
+    for index, html in enumerate(wanted):
+        cell = lab.cells()[index]
+        for tag in ("table", "th", "td", "details", "summary", "small"):
+            found = cell.find_elements("css selector", f".jp-RenderedHTML {tag}")
+            assert len(found) == html.count(f"<{tag}>") + html.count(f"<{tag} "), (index, tag)
+    number = lab.cells()[0].find_elements("css selector", ".jp-RenderedHTML td")[0]
+    assert number.value_of_css_property("text-align") == "right"
+    assert "a <b> text" in lab.output(0) and "null" in lab.output(0)
+    # Of several representations the richest is shown.
+    assert lab.output(5) == "rich"
+    assert lab.cells()[5].find_elements("css selector", "[data-mime-type='text/html'] i")
+
+
+def html_of(cell):
+    outputs = [output for output in cell.outputs if "data" in output]
+    return "".join(output["data"].get("text/html", "") for output in outputs)

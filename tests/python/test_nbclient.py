@@ -7,7 +7,7 @@ from jupyter_client.manager import start_new_kernel
 from nbclient.exceptions import CellExecutionError
 
 from bireme_kernel import bireme_kernel  # noqa: F401 (fixture)
-from jupyter_kernels import REPOSITORY, install_kernel, jupyter_home  # noqa: F401
+from jupyter_kernels import install_kernel, jupyter_home  # noqa: F401
 
 CELL_SECONDS = 300
 
@@ -204,26 +204,6 @@ def test_views_outlive_the_kernel(bireme_kernel, monkeypatch):
     run(["%%sql numbers --lazy\nSELECT 7 AS n"], bireme_kernel)
     cells = run(["%%sql\nSELECT n FROM numbers"], bireme_kernel)
     assert "7" in plain(cells[0])
-
-
-def test_the_first_notebook_runs_and_again_after_a_restart(bireme_kernel, home, tmp_path, monkeypatch):
-    monkeypatch.setenv("BIREME_SESSION", "first")
-    home.bireme("datagen", "ais", "--rows", 200_000, "--out", tmp_path / "data" / "ais")
-    (tmp_path / "notebooks").mkdir()
-    for _ in range(2):
-        notebook = nbformat.read(REPOSITORY / "notebooks" / "01-first-query.ipynb", as_version=4)
-        client = nbclient.NotebookClient(
-            notebook,
-            kernel_name=bireme_kernel,
-            timeout=CELL_SECONDS,
-            resources={"metadata": {"path": str(tmp_path / "notebooks")}},
-        )
-        # A new kernel with the names that the session kept: a restart and "run all".
-        client.execute()
-        nbformat.validate(notebook)
-        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        assert all(cell.execution_count for cell in code)
-        assert "speeds.len()" in code[-2].source and plain(code[-2]).endswith("3"), plain(code[-2])
 
 
 @pytest.mark.parametrize(
