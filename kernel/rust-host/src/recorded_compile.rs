@@ -117,7 +117,7 @@ pub fn run_compiler(own_crate: &str) -> std::io::Error {
 /// Puts this program where evcxr finds it, and returns the commands that tell evcxr; none where that cannot be.
 /// `linker` is what evcxr has chosen.
 pub fn install(directory: &Path, linker: &str) -> Vec<String> {
-    let path = std::env::var("PATH").ok();
+    let path = std::env::var_os("PATH").and_then(|path| path.into_string().ok());
     let Some(path) = path.filter(|path| !path.contains('\n')) else {
         return Vec::new();
     };

@@ -149,7 +149,7 @@ fn cargo_is_asked_when_anything_it_goes_by_has_changed() {
             fs::remove_file(place.path("cell/recorded-compile")).unwrap()
         }),
         ("half a record", |place| {
-            fs::write(place.path("cell/recorded-compile"), "12\01").unwrap()
+            fs::write(place.path("cell/recorded-compile"), "12\0three").unwrap()
         }),
     ];
     for (what, change) in changes {

@@ -40,8 +40,9 @@ here_and_in_cells! {
 
 /// How many cells print noise.
 fn cases() -> u64 {
-    let count = std::env::var("BIREME_OUTPUT_CASES").ok();
-    count.map_or(25, |count| count.parse().expect("a number of cells"))
+    let count = std::env::var_os("BIREME_OUTPUT_CASES");
+    let number = |count: std::ffi::OsString| count.to_str()?.parse().ok();
+    count.map_or(25, |count| number(count).expect("a number of cells"))
 }
 
 #[test]
