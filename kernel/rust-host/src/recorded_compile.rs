@@ -1,4 +1,4 @@
-//! Compiles a cell without cargo when nothing but the cell has changed since cargo last did: a quarter
+//! Compiles a cell without cargo when nothing but the cell has changed since cargo last did: a fifth
 //! of what a small cell takes is cargo finding that out.
 //!
 //! evcxr starts cargo as `mold -run cargo ...` when it is told to use the linker mold, and looks for that
