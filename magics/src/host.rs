@@ -41,7 +41,7 @@ pub trait RowSink: Send {
     fn write(&mut self, batch: &RecordBatch) -> Result<u64, Fault>;
 
     /// So many files in memory, by path, for engines to write rows to, in place of [`RowSink::write`].
-    fn to_fill(&mut self, count: usize) -> Result<Vec<String>, Fault>;
+    fn file_places(&mut self, count: usize) -> Result<Vec<String>, Fault>;
 
     /// Takes what engines have written to these files.
     fn take(&mut self, schema: &Schema, batches: &[SharedBatch]) -> Result<(), Fault>;

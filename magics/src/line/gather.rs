@@ -119,7 +119,7 @@ async fn from_engines(
 ) -> Result<(Schema, Totals), Fault> {
     let schema: Schema = serde_json::from_str(&entry.schema_json)
         .map_err(|error| Fault::internal(format!("read the columns of a frame: {error}")))?;
-    let files = rows.to_fill(FILES)?;
+    let files = rows.file_places(FILES)?;
     let cancellation = host.cancellation();
     let batches = tokio::select! {
         biased;

@@ -76,7 +76,7 @@ impl RowSink for ScriptedRows {
         Ok(self.rows as u64 * 8)
     }
 
-    fn to_fill(&mut self, count: usize) -> Result<Vec<String>, Fault> {
+    fn file_places(&mut self, count: usize) -> Result<Vec<String>, Fault> {
         Ok((0..count).map(|index| format!("file {index}")).collect())
     }
 

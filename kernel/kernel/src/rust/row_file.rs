@@ -28,7 +28,7 @@ impl RowFile {
     }
 
     /// Files for engines to write rows to.
-    pub(crate) fn to_fill(&mut self, count: usize) -> Result<Vec<String>, Fault> {
+    pub(crate) fn file_places(&mut self, count: usize) -> Result<Vec<String>, Fault> {
         self.filled = SharedFiles::new(count)?;
         Ok(self.filled.paths())
     }

@@ -56,8 +56,8 @@ impl RowSink for RustRows {
         written.map_err(|fault| self.failed(fault))
     }
 
-    fn to_fill(&mut self, count: usize) -> Result<Vec<String>, Fault> {
-        let files = self.file.to_fill(count);
+    fn file_places(&mut self, count: usize) -> Result<Vec<String>, Fault> {
+        let files = self.file.file_places(count);
         files.map_err(|fault| self.failed(fault))
     }
 
