@@ -33,29 +33,6 @@ pub fn encode_batch(batch: &RecordBatch) -> Result<Vec<Buffer>, FramesError> {
 
 /// The batch in the bytes [`encode_batch`] made, with the schema of its operation.
 pub fn decode_batch(bytes: Buffer, schema: &SchemaRef) -> Result<RecordBatch, FramesError> {
-    decode_with(StreamDecoder::new(), bytes, schema)
-}
-
-/// The same of bytes that this process has just made of a batch, in memory that nobody else knows:
-/// they are not checked once more, which takes longer than to copy them.
-#[expect(
-    unsafe_code,
-    reason = "Arrow has no other way to say that values are known to be valid"
-)]
-pub(crate) fn decode_own_batch(
-    bytes: Buffer,
-    schema: &SchemaRef,
-) -> Result<RecordBatch, FramesError> {
-    // SAFETY: these are the bytes of arrays, which are valid, and nobody can have changed them.
-    let decoder = unsafe { StreamDecoder::new().with_skip_validation(true) };
-    decode_with(decoder, bytes, schema)
-}
-
-fn decode_with(
-    mut decoder: StreamDecoder,
-    bytes: Buffer,
-    schema: &SchemaRef,
-) -> Result<RecordBatch, FramesError> {
     let failed = |source: ArrowError| FramesError::Codec {
         action: "decode",
         rows: 0,
@@ -63,11 +40,9 @@ fn decode_with(
         source: Box::new(source),
     };
     let mut bytes = bytes;
-    let batch = decoder.decode(&mut bytes).map_err(failed)?.ok_or_else(|| {
-        failed(ArrowError::IpcError(
-            "the message holds no batch".to_string(),
-        ))
-    })?;
+    let batch = StreamDecoder::new().decode(&mut bytes).map_err(failed)?;
+    let empty = || ArrowError::IpcError("the message holds no batch".to_string());
+    let batch = batch.ok_or_else(|| failed(empty()))?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
         .map_err(failed)

@@ -1,7 +1,7 @@
 //! One column of one batch of a partition, wherever it is: in memory, on disk, or in both. Who may
 //! push it down and when is the frame store's to say.
 
-use crate::batch_codec::{decode_batch, decode_own_batch, encode_batch};
+use crate::batch_codec::{decode_batch, encode_batch};
 use crate::budget::FrameRoom;
 use crate::disk_copy::DiskCopy;
 use crate::error::FramesError;
@@ -76,7 +76,7 @@ impl Chunk {
         let bytes = pieces.iter().map(Buffer::len).sum();
         let resident = match host.store(&pieces, spread, FrameRoom::Most)? {
             Some(kept) => {
-                let values = only(decode_own_batch(kept.clone(), &column.schema())?)?;
+                let values = only(decode_batch(kept.clone(), &column.schema())?)?;
                 Some(Resident::new(values, kept))
             }
             None => None,
