@@ -89,7 +89,7 @@ impl FrameStatement {
                 )));
             }
             is_replicated = match value.to_lowercase().as_str() {
-                "" | "true" => true,
+                "true" => true,
                 "false" => false,
                 other => {
                     let message = format!("make frame {}: replicate is no {other}", self.name);
@@ -194,7 +194,7 @@ fn column_names(columns: &Expr) -> Vec<String> {
     }
 }
 
-/// The options of `WITH (a = b, c)`, with their values as they are written.
+/// The options of `WITH (a = b)`, with their values as they are written.
 fn option_texts(options: &CreateTableOptions) -> Vec<(String, String)> {
     let CreateTableOptions::With(options) = options else {
         return Vec::new();
@@ -242,7 +242,7 @@ mod tests {
             let kept = statement.keep(QueryId::random(), &Catalog::default(), None);
             kept.map(|(keep, _)| keep.layout)
         };
-        for option in ["replicate = true", "REPLICATE", "replicate = 'true'"] {
+        for option in ["replicate = true", "REPLICATE = 'TRUE'"] {
             let made = layout(&format!("CREATE TABLE f WITH ({option}) AS SELECT 1 AS k"));
             assert_eq!(made.unwrap(), LayoutKind::Replicated, "{option}");
         }
