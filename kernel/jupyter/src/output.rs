@@ -100,14 +100,12 @@ impl Output {
         let transient = Transient {
             display_id: Some(display_id.to_owned()),
         };
-        self.send(
-            "update_display_data",
-            DisplayData {
-                data: data.within(BUNDLE_BYTES_MAX),
-                metadata,
-                transient,
-            },
-        );
+        let content = DisplayData {
+            data: data.within(BUNDLE_BYTES_MAX),
+            metadata,
+            transient,
+        };
+        self.publisher.update(&self.parent, content, display_id);
     }
 
     /// Removes the cell's outputs, at once or when the next one comes.

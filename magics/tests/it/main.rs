@@ -12,3 +12,4 @@ mod samples;
 mod scripted_host;
 mod scripted_query;
 mod sql;
+mod verbatim;

@@ -34,6 +34,31 @@ const LANES_SWEEP: usize = 64;
 /// Text is not sent in smaller pieces than this just because the rate is used up.
 const PIECE_BYTES_MIN: usize = 48 << 10;
 
+/// How a message that is no text may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace<'a> {
+    /// As soon as what stands before it has left.
+    Free,
+    /// As often as the limit for outputs allows.
+    Output,
+    /// The same; it takes the place of one for the same display that has not left.
+    Update(&'a str),
+}
+
+/// A message that waits for its turn.
+struct Waiting {
+    frames: Vec<Bytes>,
+    is_output: bool,
+    /// The display that it updates.
+    updates: Option<String>,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        self.frames.iter().map(Bytes::len).sum()
+    }
+}
+
 /// Something that is ready to be sent.
 pub(super) enum Ready {
     /// Stream text of a request.
@@ -48,7 +73,7 @@ pub(super) enum Ready {
 
 enum Item {
     Text(StreamName, PendingText),
-    Message(Vec<Bytes>),
+    Message(Waiting),
     /// Told when everything before it has left.
     Barrier(oneshot::Sender<()>),
 }
@@ -56,7 +81,10 @@ enum Item {
 struct Lane {
     parent: Arc<Parent>,
     items: VecDeque<Item>,
+    /// Bytes of the messages that are no text.
     behind_bytes: usize,
+    /// The user waits for the prompt: outputs leave at once.
+    is_hurried: bool,
     flushed: Option<Instant>,
     due: Instant,
 }
@@ -101,11 +129,17 @@ impl Lanes {
         was_quiet
     }
 
-    /// Adds another message. It leaves with the next [`Self::ready`] unless text must go first.
-    pub(super) fn message(&mut self, now: Instant, parent: &Arc<Parent>, frames: Vec<Bytes>) {
+    /// Adds another message. It leaves with the next [`Self::ready`] unless text must go first, or there
+    /// were many outputs lately.
+    pub(super) fn message(
+        &mut self,
+        now: Instant,
+        parent: &Arc<Parent>,
+        frames: Vec<Bytes>,
+        pace: Pace<'_>,
+    ) {
         let lane = self.lane(now, parent);
-        lane.behind_bytes += frames.iter().map(Bytes::len).sum::<usize>();
-        lane.items.push_back(Item::Message(frames));
+        lane.add_message(frames, pace);
         if lane.behind_bytes > BEHIND_BYTES_MAX {
             lane.cut(0);
         }
@@ -125,6 +159,7 @@ impl Lanes {
         let keep = self.rate.bytes_left();
         if let Some(lane) = self.lanes.get_mut(parent.msg_id()) {
             lane.cut(keep);
+            lane.is_hurried = true;
         }
     }
 
@@ -167,6 +202,7 @@ impl Lanes {
                 parent: Arc::clone(parent),
                 items: VecDeque::new(),
                 behind_bytes: 0,
+                is_hurried: false,
                 flushed: None,
                 due: now,
             })
@@ -203,6 +239,39 @@ impl Lane {
         self.items.push_back(Item::Text(name, text));
     }
 
+    fn add_message(&mut self, frames: Vec<Bytes>, pace: Pace<'_>) {
+        let message = Waiting {
+            frames,
+            is_output: pace != Pace::Free,
+            updates: match pace {
+                Pace::Update(display) => Some(display.to_owned()),
+                Pace::Free | Pace::Output => None,
+            },
+        };
+        self.behind_bytes += message.bytes();
+        let updates = self.items.iter_mut().rev().map_while(|item| match item {
+            Item::Message(waiting) if waiting.updates.is_some() => Some(Some(waiting)),
+            Item::Text(..) => Some(None),
+            Item::Message(_) | Item::Barrier(_) => None,
+        });
+        let mut updates = updates.flatten();
+        if message.updates.is_some()
+            && let Some(old) = updates.find(|old| old.updates == message.updates)
+        {
+            self.behind_bytes -= old.bytes();
+            *old = message;
+            return;
+        }
+        drop(updates);
+        self.items.push_back(Item::Message(message));
+    }
+
+    /// Whether the message at the front may leave; many bytes of them do not wait.
+    fn may_leave(&self, message: &Waiting, rate: &Rate, now: Instant) -> bool {
+        let is_free = !message.is_output || self.is_hurried || self.behind_bytes > BEHIND_BYTES_MAX;
+        is_free || rate.output_ready_at(now) <= now
+    }
+
     fn cut(&mut self, mut keep: usize) {
         for item in &mut self.items {
             if let Item::Text(_, text) = item {
@@ -222,6 +291,11 @@ impl Lane {
     fn take_ready(&mut self, now: Instant, rate: &mut Rate, ready: &mut Vec<Ready>) {
         loop {
             let is_forced = self.is_forced();
+            if let Some(Item::Message(message)) = self.items.front()
+                && !self.may_leave(message, rate, now)
+            {
+                return;
+            }
             match self.items.front_mut() {
                 None => return,
                 Some(Item::Text(name, text)) => {
@@ -249,17 +323,19 @@ impl Lane {
                         self.items.pop_front();
                     }
                 }
-                Some(_) => self.take_message(ready),
+                Some(_) => self.take_message(rate, ready),
             }
         }
     }
 
-    fn take_message(&mut self, ready: &mut Vec<Ready>) {
+    fn take_message(&mut self, rate: &mut Rate, ready: &mut Vec<Ready>) {
         match self.items.pop_front() {
-            Some(Item::Message(frames)) => {
-                let bytes: usize = frames.iter().map(Bytes::len).sum();
-                self.behind_bytes = self.behind_bytes.saturating_sub(bytes);
-                ready.push(Ready::Message(frames));
+            Some(Item::Message(message)) => {
+                self.behind_bytes = self.behind_bytes.saturating_sub(message.bytes());
+                if message.is_output {
+                    rate.take_output();
+                }
+                ready.push(Ready::Message(message.frames));
             }
             // The one who waits may have given up.
             Some(Item::Barrier(passed_tx)) => drop(passed_tx.send(())),
@@ -273,6 +349,9 @@ impl Lane {
             Item::Text(_, text) => {
                 let due = if is_forced { now } else { self.due };
                 Some(due.max(text_ready_at(text, is_forced, rate, now)))
+            }
+            Item::Message(message) if !self.may_leave(message, rate, now) => {
+                Some(rate.output_ready_at(now))
             }
             Item::Message(_) | Item::Barrier(_) => Some(now),
         }

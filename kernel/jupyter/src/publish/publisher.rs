@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot};
 
-use super::lanes::{Lanes, Ready};
+use super::lanes::{Lanes, Pace, Ready};
 use super::rate::StreamLimits;
 use super::subscriber::{Subscriber, SubscriberId};
 use crate::session::Session;
@@ -20,6 +20,8 @@ use crate::wire::{ExecutionState, JsonMap, Parent, Status, Stream, StreamName};
 
 /// Longest sleep of the timer; it only bounds the harm of a missed wake-up.
 const TIMER_SLEEP_MAX: Duration = Duration::from_secs(60);
+/// Messages that a cell may send without end; an update is one as well.
+const PACED: [&str; 3] = ["display_data", "clear_output", "comm_msg"];
 
 /// Sends to the front ends.
 pub(crate) struct Publisher {
@@ -73,6 +75,12 @@ impl Publisher {
         self.publish_with(parent, msg_type, content, &JsonMap::new(), &[]);
     }
 
+    /// Replaces what is shown under `display_id`; of several updates that wait the last is sent.
+    pub(crate) fn update(&self, parent: &Arc<Parent>, content: impl Serialize, display_id: &str) {
+        let frames = self.frames(parent, "update_display_data", content, &JsonMap::new(), &[]);
+        self.add(parent, frames, Pace::Update(display_id));
+    }
+
     /// Sends a message with metadata and attachments.
     pub(crate) fn publish_with(
         &self,
@@ -82,13 +90,31 @@ impl Publisher {
         metadata: &JsonMap,
         buffers: &[Bytes],
     ) {
+        let frames = self.frames(parent, msg_type, content, metadata, buffers);
+        let pace = match PACED.contains(&msg_type) {
+            true => Pace::Output,
+            false => Pace::Free,
+        };
+        self.add(parent, frames, pace);
+    }
+
+    fn frames(
+        &self,
+        parent: &Arc<Parent>,
+        msg_type: &'static str,
+        content: impl Serialize,
+        metadata: &JsonMap,
+        buffers: &[Bytes],
+    ) -> Vec<Bytes> {
         let topic = [self.topic(msg_type)];
-        let frames = self
-            .session
-            .message_with(&topic, msg_type, parent, content, metadata, buffers);
+        self.session
+            .message_with(&topic, msg_type, parent, content, metadata, buffers)
+    }
+
+    fn add(&self, parent: &Arc<Parent>, frames: Vec<Bytes>, pace: Pace<'_>) {
         let mut state = self.lock();
         let now = Instant::now();
-        state.lanes.message(now, parent, frames);
+        state.lanes.message(now, parent, frames, pace);
         self.send_now(&mut state, now);
     }
 

@@ -1,7 +1,7 @@
-//! How fast `stream` messages may leave: two token buckets, over messages and over bytes.
+//! How fast messages may leave: token buckets over `stream` messages, over their bytes, and over what else is shown.
 //!
-//! jupyter_server drops messages of every kind above 1 000 messages and 1 MB of stream per second.
-//! The kernel therefore stays below on its own, in every window of one second.
+//! jupyter_server drops messages of every kind above 1 000 messages per second, counted over three, and 1 MB of stream per second.
+//! The kernel therefore stays below on its own.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ pub struct StreamLimits {
     pub messages_per_second: u32,
     /// Bytes of stream text, as JSON, in any second.
     pub bytes_per_second: u32,
+    /// Displays, updates and other outputs without text in any three seconds.
+    pub outputs_per_window: u32,
     /// Text that may wait to be sent; beyond it the middle is dropped, with a note.
     pub backlog_bytes: usize,
 }
@@ -21,6 +23,7 @@ impl Default for StreamLimits {
         Self {
             messages_per_second: 20,
             bytes_per_second: 900_000,
+            outputs_per_window: 2_700,
             backlog_bytes: 2 << 20,
         }
     }
@@ -33,13 +36,15 @@ const BURST_SHARE: f64 = 0.25;
 pub(super) struct Rate {
     messages: Bucket,
     bytes: Bucket,
+    outputs: Bucket,
 }
 
 impl Rate {
     pub(super) fn new(limits: StreamLimits, now: Instant) -> Self {
         Self {
-            messages: Bucket::new(f64::from(limits.messages_per_second), now),
-            bytes: Bucket::new(f64::from(limits.bytes_per_second), now),
+            messages: Bucket::new(f64::from(limits.messages_per_second), 1.0, now),
+            bytes: Bucket::new(f64::from(limits.bytes_per_second), 1.0, now),
+            outputs: Bucket::new(f64::from(limits.outputs_per_window), 3.0, now),
         }
     }
 
@@ -47,6 +52,17 @@ impl Rate {
     pub(super) fn refill(&mut self, now: Instant) {
         self.messages.refill(now);
         self.bytes.refill(now);
+        self.outputs.refill(now);
+    }
+
+    /// Books an output that is no text.
+    pub(super) fn take_output(&mut self) {
+        self.outputs.level = (self.outputs.level - 1.0).max(-self.outputs.capacity);
+    }
+
+    /// When an output that is no text may be sent.
+    pub(super) fn output_ready_at(&self, now: Instant) -> Instant {
+        now + self.outputs.wait_for(1.0)
     }
 
     /// Bytes that may be sent now.
@@ -80,18 +96,18 @@ impl Rate {
 struct Bucket {
     level: f64,
     capacity: f64,
-    /// Inflow. With the burst it never exceeds the limit in a window of one second.
+    /// Inflow. With the burst it never exceeds the limit in a window.
     per_second: f64,
     refilled: Instant,
 }
 
 impl Bucket {
-    fn new(limit: f64, now: Instant) -> Self {
+    fn new(limit: f64, window_seconds: f64, now: Instant) -> Self {
         let capacity = (limit * BURST_SHARE).max(1.0);
         Self {
             level: capacity,
             capacity,
-            per_second: limit - capacity,
+            per_second: (limit - capacity) / window_seconds,
             refilled: now,
         }
     }
@@ -149,5 +165,28 @@ mod tests {
             assert!(messages <= 20 && messages * 40_000 <= 900_000, "{messages}");
         }
         assert!(sent.len() > 70, "the limit is also used: {}", sent.len());
+    }
+
+    #[test]
+    fn three_seconds_hold_no_more_outputs_than_the_limit() {
+        let start = Instant::now();
+        let mut rate = Rate::new(StreamLimits::default(), start);
+        let mut sent = Vec::new();
+        for now in (0..7_000).map(|millisecond| start + Duration::from_millis(millisecond)) {
+            rate.refill(now);
+            for _ in 0..3 {
+                if rate.output_ready_at(now) <= now {
+                    rate.take_output();
+                    sent.push(now);
+                }
+            }
+        }
+        for (at, first) in sent.iter().enumerate() {
+            let within = sent[at..]
+                .iter()
+                .take_while(|one| **one < *first + Duration::from_secs(3));
+            assert!(within.count() <= 2_700);
+        }
+        assert!(sent.len() > 5_000, "the limit is also used: {}", sent.len());
     }
 }

@@ -103,6 +103,78 @@ async fn a_display_that_is_too_large_is_left_out_and_says_so() {
     client.nothing_left().await;
 }
 
+/// What jupyter_server lets through in three seconds before it drops messages, results among them.
+const SERVER_WINDOW: (Duration, usize) = (Duration::from_secs(3), 3_000);
+
+#[tokio::test]
+async fn displays_without_end_are_paced_and_the_value_comes_behind_them() {
+    const DISPLAYS: usize = 3_600;
+    let kernel = TestKernel::start().await;
+    let mut client = kernel.client().await.started().await;
+    let id = client
+        .execute(&format!("displays {DISPLAYS} 10\nvalue"))
+        .await;
+    client.begin(&id).await;
+    let mut came = Vec::new();
+    for _ in 0..DISPLAYS {
+        client.iopub("display_data", &id).await;
+        came.push(Instant::now());
+    }
+    client.iopub("execute_result", &id).await;
+    client.status("idle", &id).await;
+    client.replied("ok", &id).await;
+    let (window, most) = SERVER_WINDOW;
+    for (at, first) in came.iter().enumerate() {
+        let within = came[at..].iter().take_while(|one| **one < *first + window);
+        assert!(within.count() <= most);
+    }
+}
+
+#[tokio::test]
+async fn of_many_updates_the_last_is_shown() {
+    const UPDATES: usize = 20_000;
+    let kernel = TestKernel::start().await;
+    let mut client = kernel.client().await.started().await;
+    let updates: Vec<String> = (0..UPDATES)
+        .map(|number| format!("update {number}"))
+        .collect();
+    let begun = Instant::now();
+    let id = client.execute(&updates.join("\n")).await;
+    client.begin(&id).await;
+    let (mut count, mut last) = (0, String::new());
+    loop {
+        let message = client.raw.receive(Channel::IoPub).await.unwrap();
+        if message.msg_type() == "status" {
+            break;
+        }
+        count += 1;
+        last = message.content["data"]["text/html"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+    }
+    client.replied("ok", &id).await;
+    assert_eq!(last, format!("<b>{}</b>", UPDATES - 1));
+    let seconds = begun.elapsed().as_secs() as usize + 1;
+    assert!(count <= seconds * 1_000, "{count} updates in {seconds} s");
+}
+
+#[tokio::test]
+async fn an_interrupt_among_displays_brings_the_prompt_back() {
+    let kernel = TestKernel::start().await;
+    let mut client = kernel.client().await.started().await;
+    let id = client.execute("displays 5000 10\nsleep 60000").await;
+    client.begin(&id).await;
+    client.iopub("display_data", &id).await;
+    let asked = Instant::now();
+    client
+        .send(Channel::Control, "interrupt_request", json!({}))
+        .await;
+    let reply = client.replied("error", &id).await;
+    assert_eq!(reply["ename"], "Cancelled");
+    assert!(asked.elapsed() < PROMPT, "{:?}", asked.elapsed());
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_costs_little_and_misses_nothing_but_text() {
     let kernel = TestKernel::start().await;
