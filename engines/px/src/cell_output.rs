@@ -7,7 +7,8 @@
 
 use crate::host_protocol::{Bundle, HostEvent, OutputStream};
 use crate::relay::{EventSink, Shared};
-use crate::user_output::Piece;
+use crate::reports::Reports;
+use crate::user_output::{FAILED, PANICKED, Piece};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -44,7 +45,14 @@ pub(crate) struct CellOutput {
     bundle: Option<Bundle>,
     in_tail: bool,
     result_told: bool,
-    lines: Vec<String>,
+    lines: Vec<Line>,
+}
+
+/// A line for evcxr.
+struct Line {
+    line: String,
+    /// The cell's prelude reported what the line says; otherwise the cell itself may have printed it.
+    reported: bool,
 }
 
 impl CellOutput {
@@ -93,16 +101,42 @@ impl CellOutput {
             .is_some_and(|told| told.elapsed() < TEXT_DELAY)
     }
 
-    /// Lines for evcxr found so far.
+    /// The lines for evcxr with which the cell ended.
     pub(crate) fn take_lines(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.lines)
+        let lines = std::mem::take(&mut self.lines);
+        lines.into_iter().map(|line| line.line).collect()
     }
 
     pub(crate) fn piece(&mut self, piece: Piece) {
         match piece {
-            Piece::Text(text) => self.text(OutputStream::Stdout, &text),
-            Piece::Line(line) => self.lines.push(line),
-            Piece::Block { mime, content } => self.block(mime, content),
+            Piece::Text(text) => {
+                self.take_lines_for_text();
+                self.text(OutputStream::Stdout, &text);
+            }
+            Piece::Line(line) => self.line(line, &Reports::default()),
+            Piece::Block { mime, content } => {
+                self.take_lines_for_text();
+                self.block(mime, content);
+            }
+        }
+    }
+
+    /// A line that evcxr would read, with what the cell reported before it.
+    pub(crate) fn line(&mut self, line: String, reports: &Reports) {
+        let reported = match line.as_str() {
+            PANICKED => reports.panic.is_some(),
+            FAILED => reports.error.is_some(),
+            _ => false,
+        };
+        self.lines.push(Line { line, reported });
+    }
+
+    /// A cell that goes on writing did not end with the lines before it: it printed them itself,
+    /// unless it reported the same.
+    pub(crate) fn take_lines_for_text(&mut self) {
+        let printed: Vec<Line> = self.lines.extract_if(.., |line| !line.reported).collect();
+        for Line { line, .. } in printed {
+            self.text(OutputStream::Stdout, format!("{line}\n").as_bytes());
         }
     }
 

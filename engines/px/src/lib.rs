@@ -14,6 +14,7 @@
 pub mod cell_host;
 mod cell_library;
 mod cell_output;
+mod connection;
 pub mod error;
 pub mod frame;
 pub mod host_protocol;

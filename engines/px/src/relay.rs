@@ -240,6 +240,8 @@ impl Relay {
         let Some(stdin) = &mut state.stdin else {
             return Ok(());
         };
+        // What is behind a line end would be read by another cell.
+        let line = line.replace(['\r', '\n'], " ");
         let written = stdin.write_all(format!("{line}\n").as_bytes());
         written.map_err(|error| PxError::io("give the cell a line of input", error))
     }

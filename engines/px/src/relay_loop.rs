@@ -6,29 +6,21 @@
 
 use crate::PxError;
 use crate::cell_output::CellOutput;
+use crate::connection::{Connection, OutputPipe};
 use crate::frame::FrameDecoder;
 use crate::host_protocol::OutputStream;
 use crate::relay::{EventSink, PanicReport, Shared, State};
-use crate::reports::parse_reports;
 use crate::side_channel::{self, CellHostMessage, HostDeath, RelayMessage};
-use crate::user_output::UserOutput;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use crate::user_output::{CHANGED_TYPE, FAILED, PANICKED};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bytes read from a pipe at once: all a pipe holds by default.
-const READ_SIZE: usize = 64 << 10;
 /// How long a new cell host may take to say hello.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
-/// How long bytes that may begin a marker are held back.
-const HOLD_LIMIT: Duration = Duration::from_millis(50);
-/// What evcxr reads before the name of a variable it is to forget.
-const CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
 /// While a cell prints much, its pipes are read no more often than this.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
@@ -39,19 +31,6 @@ pub(crate) struct RelayLoop {
     output: CellOutput,
     connection: Option<Connection>,
     host: Option<HostLink>,
-}
-
-/// A connected cell host: the process evcxr started, and the pipes of all that come after it.
-struct Connection {
-    supervisor: UnixStream,
-    stdout: File,
-    stderr: File,
-    report: File,
-    parser: UserOutput,
-    held_since: Option<Instant>,
-    reports: Vec<u8>,
-    /// Standard output and standard error that user code closed; polling them would spin.
-    closed: [bool; 2],
 }
 
 /// The process that runs cells now.
@@ -67,8 +46,7 @@ enum Source {
     Listener,
     Supervisor,
     Host,
-    Stdout,
-    Stderr,
+    Output(OutputPipe),
 }
 
 impl RelayLoop {
@@ -98,9 +76,13 @@ impl RelayLoop {
             if is(Source::Waker) {
                 return;
             }
-            let (stdout, stderr) = (is(Source::Stdout), is(Source::Stderr));
-            if stdout || stderr {
-                self.read_output(stdout, stderr);
+            let outputs = [OutputPipe::Stdout, OutputPipe::Stderr];
+            let outputs = outputs.map(|pipe| (pipe, is(Source::Output(pipe))));
+            let has_output = outputs.iter().any(|(_, ready)| *ready);
+            if let Some(connection) = &mut self.connection {
+                for (pipe, _) in outputs.into_iter().filter(|(_, ready)| *ready) {
+                    connection.read(pipe, &mut self.output);
+                }
             }
             if is(Source::Host) {
                 self.read_host();
@@ -113,7 +95,7 @@ impl RelayLoop {
                 self.accept();
             }
             self.tell_due();
-            if (stdout || stderr) && self.output.is_busy() {
+            if has_output && self.output.is_busy() {
                 // More will follow: let it gather, unless the cell ends meanwhile.
                 let _ = self.wait(Some(BUSY_PAUSE), false);
             }
@@ -130,9 +112,10 @@ impl RelayLoop {
             watched.push((Source::Host, host.control.as_fd()));
         }
         if let Some(connection) = &self.connection {
-            watched.push((Source::Supervisor, connection.supervisor.as_fd()));
+            watched.push((Source::Supervisor, connection.supervisor()));
             if outputs {
-                watched.extend(connection.outputs());
+                let outputs = connection.outputs();
+                watched.extend(outputs.map(|(pipe, fd)| (Source::Output(pipe), fd)));
             }
         }
         let mut fds: Vec<_> = watched
@@ -155,8 +138,7 @@ impl RelayLoop {
     }
 
     fn until_due(&self) -> Option<Duration> {
-        let held = self.connection.as_ref().and_then(|one| one.held_since);
-        let held = held.map(|since| since + HOLD_LIMIT);
+        let held = self.connection.as_ref().and_then(Connection::due);
         let due = [held, self.output.due()].into_iter().flatten().min();
         let due = due.map(|due| due.saturating_duration_since(Instant::now()));
         let state = self.shared.lock();
@@ -166,15 +148,8 @@ impl RelayLoop {
 
     fn tell_due(&mut self) {
         let now = Instant::now();
-        if let Some(connection) = &mut self.connection
-            && connection
-                .held_since
-                .is_some_and(|since| now >= since + HOLD_LIMIT)
-        {
-            connection.held_since = None;
-            if let Some(piece) = connection.parser.release() {
-                self.output.piece(piece);
-            }
+        if let Some(connection) = &mut self.connection {
+            connection.release(now, &mut self.output);
         }
         if self.output.due().is_some_and(|due| now >= due) {
             self.output.flush();
@@ -242,7 +217,7 @@ impl RelayLoop {
         death: Option<HostDeath>,
     ) {
         if death.is_some() {
-            self.settle();
+            self.settle_dead();
         }
         let mut state = self.shared.lock();
         state.host = Some(pid);
@@ -263,52 +238,10 @@ impl RelayLoop {
         }
     }
 
-    /// Reads what is there now, once per pipe that is ready; a ready pipe without bytes is closed.
-    fn read_output(&mut self, stdout: bool, stderr: bool) {
-        let Some(connection) = &mut self.connection else {
-            return;
-        };
-        let mut buffer = vec![0; READ_SIZE];
-        if stdout {
-            match read_some(&mut connection.stdout, &mut buffer) {
-                Some(bytes) => {
-                    for piece in connection.parser.push(bytes) {
-                        self.output.piece(piece);
-                    }
-                    let holding = connection.parser.is_holding();
-                    connection.held_since = holding.then(Instant::now);
-                }
-                None => connection.closed[0] = true,
-            }
-        }
-        if stderr {
-            match read_some(&mut connection.stderr, &mut buffer) {
-                Some(bytes) => self.output.text(OutputStream::Stderr, bytes),
-                None => connection.closed[1] = true,
-            }
-        }
-    }
-
     /// Reads the pipes until they are empty.
     fn drain(&mut self) {
-        let Some(connection) = &mut self.connection else {
-            return;
-        };
-        let mut buffer = vec![0; READ_SIZE];
-        while let Some(bytes) = read_some(&mut connection.stdout, &mut buffer) {
-            for piece in connection.parser.push(bytes) {
-                self.output.piece(piece);
-            }
-        }
-        if let Some(piece) = connection.parser.finish() {
-            self.output.piece(piece);
-        }
-        connection.held_since = None;
-        while let Some(bytes) = read_some(&mut connection.stderr, &mut buffer) {
-            self.output.text(OutputStream::Stderr, bytes);
-        }
-        while let Some(bytes) = read_some(&mut connection.report, &mut buffer) {
-            connection.reports.extend_from_slice(bytes);
+        if let Some(connection) = &mut self.connection {
+            connection.drain(&mut self.output);
         }
     }
 
@@ -386,14 +319,12 @@ impl RelayLoop {
     fn finish_cell(&mut self, can_roll_back: bool) -> RelayMessage {
         self.settle();
         let lines = self.output.take_lines();
-        let panicked = lines
-            .iter()
-            .any(|line| line.ends_with("PANIC_NOTIFICATION"));
+        let panicked = lines.iter().any(|line| line == PANICKED);
         self.tell_caught_panic(panicked);
         let mut state = self.shared.lock();
         state.running = false;
         state.report.panicked = panicked;
-        state.report.returned_error = lines.iter().any(|line| line.ends_with("ERROR_OCCURRED"));
+        state.report.returned_error = lines.iter().any(|line| line == FAILED);
         if panicked && can_roll_back {
             return RelayMessage::RollBack;
         }
@@ -424,21 +355,23 @@ impl RelayLoop {
     fn settle(&mut self) {
         self.drain();
         self.output.flush();
-        let Some(connection) = &mut self.connection else {
-            return;
-        };
-        let reports = std::mem::take(&mut connection.reports);
-        if reports.is_empty() {
-            return;
+        let reports = self.connection.as_mut().and_then(Connection::take_reports);
+        if let Some(reports) = reports {
+            let mut state = self.shared.lock();
+            state.report.panic = reports.panic;
+            state.report.error = reports.error;
         }
-        let (panic, error) = parse_reports(&reports);
-        let mut state = self.shared.lock();
-        state.report.panic = panic;
-        state.report.error = error;
+    }
+
+    /// A cell that died ended with no line of evcxr's.
+    fn settle_dead(&mut self) {
+        self.drain();
+        self.output.take_lines_for_text();
+        self.settle();
     }
 
     fn disconnect(&mut self) {
-        self.settle();
+        self.settle_dead();
         self.connection = None;
         self.host = None;
         let mut state = self.shared.lock();
@@ -449,51 +382,5 @@ impl RelayLoop {
         state.report.died = true;
         drop(state);
         self.shared.notify();
-    }
-}
-
-impl Connection {
-    /// Takes the pipes of a new cell host; the last is its standard input.
-    fn take(supervisor: UnixStream) -> Result<(Connection, File), PxError> {
-        let pipes = side_channel::receive_pipes(&supervisor)?;
-        for pipe in &pipes {
-            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-                .map_err(|error| PxError::io("read a pipe without waiting", error))?;
-        }
-        let [stdout, stderr, report, stdin] = pipes.map(|pipe: OwnedFd| File::from(pipe));
-        let connection = Connection {
-            supervisor,
-            stdout,
-            stderr,
-            report,
-            parser: UserOutput::default(),
-            held_since: None,
-            reports: Vec::new(),
-            closed: [false; 2],
-        };
-        Ok((connection, stdin))
-    }
-
-    /// The pipes to poll; one that is closed would always be ready.
-    fn outputs(&self) -> impl Iterator<Item = (Source, BorrowedFd<'_>)> {
-        let pipes = [
-            (Source::Stdout, &self.stdout),
-            (Source::Stderr, &self.stderr),
-        ];
-        let open = pipes.into_iter().zip(self.closed);
-        open.filter(|(_, closed)| !closed)
-            .map(|((source, pipe), _)| (source, pipe.as_fd()))
-    }
-}
-
-/// Bytes that are there now; none when there are none, also at the end.
-fn read_some<'a>(pipe: &mut File, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    loop {
-        match pipe.read(buffer) {
-            Ok(0) => return None,
-            Ok(count) => return buffer.get(..count),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return None,
-        }
     }
 }

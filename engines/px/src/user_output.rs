@@ -9,9 +9,14 @@
 const MARK: &[u8] = b"EVCXR_";
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT ";
 const END: &[u8] = b"EVCXR_END_CONTENT\n";
+/// The line of a cell that ended by a panic.
+pub(crate) const PANICKED: &str = "EVCXR_PANIC_NOTIFICATION";
+/// The line of a cell that a `?` ended.
+pub(crate) const FAILED: &str = "EVCXR_ERROR_OCCURRED";
+/// What stands before the name of a variable that evcxr is to forget.
+pub(crate) const CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
 /// Lines of evcxr's generated code that evcxr itself wants to read.
-const WHOLE_LINES: [&str; 2] = ["EVCXR_PANIC_NOTIFICATION", "EVCXR_ERROR_OCCURRED"];
-const CHANGED: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
+const WHOLE_LINES: [&str; 2] = [PANICKED, FAILED];
 /// The longest marker line that is waited for.
 const LINE_LIMIT: usize = 512;
 /// The largest content block; a larger one is shown as the text it is.
@@ -212,7 +217,7 @@ fn classify(bytes: &[u8]) -> Marker {
         let mime = mime.trim().to_string();
         return Marker::Begin { mime, length };
     }
-    if WHOLE_LINES.contains(&line) || line.starts_with(CHANGED) {
+    if WHOLE_LINES.contains(&line) || line.starts_with(CHANGED_TYPE) {
         let line = line.to_string();
         return Marker::Line { line, length };
     }
@@ -221,7 +226,7 @@ fn classify(bytes: &[u8]) -> Marker {
 
 fn could_begin(line: &str) -> bool {
     WHOLE_LINES.iter().any(|whole| whole.starts_with(line))
-        || [BEGIN, CHANGED]
+        || [BEGIN, CHANGED_TYPE]
             .iter()
             .any(|prefix| prefix.starts_with(line) || line.starts_with(prefix))
 }

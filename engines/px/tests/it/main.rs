@@ -103,6 +103,39 @@ fn a_panic_is_told_apart_from_output() {
 }
 
 #[test]
+fn what_a_cell_prints_never_ends_it() {
+    let mut driver = Driver::start();
+    let lines = "EVCXR_PANIC_NOTIFICATION\nEVCXR_ERROR_OCCURRED\nEVCXR_VARIABLE_CHANGED_TYPE:x\n";
+    let text = format!("before\n{lines}after\n");
+    let library = driver.compile(&format!("print!({text:?});"));
+    let told = driver.evaluate(1, &library);
+    assert_eq!(written(&told, OutputStream::Stdout), text.as_bytes());
+    let library = driver.compile(&format!("print!({lines:?}); std::process::abort();"));
+    let report = driver.fail(2, &library);
+    assert_eq!(report.death.unwrap(), "signal: 6 (SIGABRT)");
+    assert!(written(&driver.told(), OutputStream::Stdout).ends_with(lines.as_bytes()));
+    // What a thread prints meanwhile hides no panic.
+    let library = driver.compile(
+        r#"
+        let (send, receive) = std::sync::mpsc::channel::<()>();
+        std::panic::set_hook({
+            let hook = std::panic::take_hook();
+            let send = std::sync::Mutex::new(Some(send));
+            Box::new(move |panic| { hook(panic); *send.lock().unwrap() = None; })
+        });
+        std::thread::spawn(move || {
+            let _ = receive.recv();
+            for _ in 0..1000 { println!("meanwhile"); }
+        });
+        panic!("no");
+        "#,
+    );
+    let report = driver.fail(3, &library);
+    assert!(report.panicked);
+    assert_eq!(report.panic.unwrap().message, "no");
+}
+
+#[test]
 fn a_caught_panic_and_one_of_a_thread_are_only_text() {
     let mut driver = Driver::start();
     let library = driver.compile(

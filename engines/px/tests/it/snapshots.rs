@@ -34,6 +34,11 @@ fn a_cell_that_dies_costs_no_variable() {
             "fn down(n: u64) -> u64 { std::hint::black_box(down(n + 1) + 1) } down(0);",
             "signal: 6 (SIGABRT)",
         ),
+        // What it has started holds its output open.
+        (
+            "std::process::Command::new(\"sleep\").arg(\"1000\").spawn().unwrap(); std::process::abort();",
+            "signal: 6 (SIGABRT)",
+        ),
     ];
     let mut driver = Driver::start();
     assert_eq!(driver.print("store = 41; println!(\"{store}\");"), "41\n");
