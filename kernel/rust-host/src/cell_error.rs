@@ -9,6 +9,7 @@ use bireme_px::host_protocol::CellError;
 use bireme_px::relay::PanicReport;
 use bireme_px::side_channel::memory_limit;
 use evcxr::{CompilationError, Error};
+use std::collections::BTreeMap;
 
 /// Compiler errors shown of one cell.
 const SHOWN_ERRORS: usize = 8;
@@ -68,6 +69,19 @@ pub fn compile(label: &str, cell: &RewrittenCell, errors: &[CompilationError]) -
         evalue,
         traceback,
     }
+}
+
+/// The same error, of a cell that does not compile because an earlier one moved a variable away.
+pub fn with_moved(mut error: CellError, moved: &BTreeMap<String, String>) -> CellError {
+    let text = error.traceback.join("\n");
+    for (name, cell) in moved {
+        if text.contains(&format!("cannot find value `{name}`")) {
+            let help = "give a reference or a clone where it is wanted again";
+            let line = format!("help: `{name}` was moved by {cell}; {help}");
+            error.traceback.push(line);
+        }
+    }
+    error
 }
 
 /// The error of a cell that panicked.

@@ -23,6 +23,7 @@ use bireme_px::host_protocol::{Bundle, CellError, HostEvent, Outcome, OutputStre
 use bireme_px::relay::{CellReport, Relay};
 use evcxr::{CommandContext, Error, EvalContext, EvalContextOutputs, EvalOutputs};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,9 +38,12 @@ pub(crate) const PRELUDE: &str = concat!(
 );
 const USE_TOKIO: &str = include_str!("../prelude/tokio.rs");
 
-const DIED_BETWEEN_CELLS: &str = "the process of the cells died between two cells";
-pub(crate) const NEW_DEPENDENCY: &str =
-    "a new dependency compiles the types that were defined in cells anew";
+const DIED_BETWEEN_CELLS: &str =
+    "the process of the cells died between two cells; variables that are lost";
+const OTHER_OPTIMISATION: &str = "another optimisation compiles the types that were defined in cells anew; \
+                                  variables that are lost";
+pub(crate) const NEW_DEPENDENCY: &str = "a new dependency compiles the types that were defined in cells anew; \
+                                         variables that are lost once it is there";
 
 /// evcxr with what surrounds it.
 pub struct Evaluator {
@@ -56,6 +60,8 @@ pub struct Evaluator {
     linker: String,
     sources: SourceMap,
     record: VariableRecord,
+    /// Variables that are gone because a cell moved them, and which.
+    moved: BTreeMap<String, String>,
     pub(crate) crate_loaded: bool,
     pub(crate) prelude: PreludeUse,
 }
@@ -148,6 +154,7 @@ impl Evaluator {
             linker,
             sources: SourceMap::default(),
             record: VariableRecord::default(),
+            moved: BTreeMap::new(),
             crate_loaded: false,
             prelude: PreludeUse::new(prelude),
         })
@@ -198,7 +205,11 @@ impl Evaluator {
         }
         self.warn_of_lost_variables(id, &cell);
         self.sources.push(label, &cell);
-        let mut lost = self.lost_between_cells(id);
+        let outdated = self.outdated(id, &cell);
+        let mut lost = self.lost_between_cells(id, &outdated);
+        if !outdated.is_empty() {
+            self.forget_now(id);
+        }
         let mut variables = self.names();
         self.record.note(&self.relay, &variables);
         let at_risk = self.record.at_risk(&self.relay, &variables);
@@ -213,26 +224,21 @@ impl Evaluator {
         }
         let is_sound = result.is_some();
         let died = !is_sound || matches!(result, Some(Err(Error::SubprocessTerminated(_))));
-        let mut outcome = match result {
-            None => Err(cell_error::broken()),
-            Some(Ok(outputs)) => self.returned(id, outputs, &report),
-            Some(Err(_)) if self.evaluations.is_interrupted() => Err(interrupted_error()),
-            Some(Err(_)) if report.rolled_back => Err(self.failure(&report)),
-            Some(Err(Error::SubprocessTerminated(reason))) => Err(cell_error::host_ended(&reason)),
-            Some(Err(Error::CompilationErrors(errors))) => {
-                Err(cell_error::compile(label, &cell, &errors))
-            }
-            Some(Err(error)) => Err(cell_error::compiler_message(&error.to_string())),
-        };
+        let mut outcome = self.outcome(id, label, &cell, result, &report);
         if died {
             self.record.clear();
             outcome = outcome.map_err(|error| cell_error::with_lost(error, &variables));
             lost.append(&mut variables);
         } else if report.death.is_some() {
-            let mut gone = self.record.lost(&self.relay, &variables);
+            let mut gone = self.record.lost(&self.relay, &variables, &[]);
             let unsaved = report.unsaved.as_deref();
             outcome = outcome.map_err(|error| cell_error::with_snapshot(error, &gone, unsaved));
             lost.append(&mut gone);
+        }
+        let left = self.names();
+        lost.extend(outdated.into_iter().filter(|name| !left.contains(name)));
+        if outcome.is_ok() {
+            self.note_moved(label, &variables, &left, &lost);
         }
         if outcome.is_ok() && cell.commands.iter().any(|command| command == CLEAR) {
             self.restore_prelude();
@@ -241,6 +247,29 @@ impl Evaluator {
         Attempt {
             is_sound,
             ..Attempt::new(outcome, lost)
+        }
+    }
+
+    /// What became of a cell, from evcxr's answer and what the relay saw.
+    fn outcome(
+        &mut self,
+        id: u64,
+        label: &str,
+        cell: &RewrittenCell,
+        result: Option<Result<EvalOutputs, Error>>,
+        report: &CellReport,
+    ) -> Result<(), CellError> {
+        match result {
+            None => Err(cell_error::broken()),
+            Some(Ok(outputs)) => self.returned(id, outputs, report),
+            Some(Err(_)) if self.evaluations.is_interrupted() => Err(interrupted_error()),
+            Some(Err(_)) if report.rolled_back => Err(self.failure(report)),
+            Some(Err(Error::SubprocessTerminated(reason))) => Err(cell_error::host_ended(&reason)),
+            Some(Err(Error::CompilationErrors(errors))) => {
+                let error = cell_error::compile(label, cell, &errors);
+                Err(cell_error::with_moved(error, &self.moved))
+            }
+            Some(Err(error)) => Err(cell_error::compiler_message(&error.to_string())),
         }
     }
 
@@ -265,9 +294,19 @@ impl Evaluator {
         outline.set_variables(self.variables());
     }
 
+    /// A cell has ended well: which variables it has moved away.
+    fn note_moved(&mut self, label: &str, before: &[String], left: &[String], lost: &[String]) {
+        self.moved.retain(|name, _| !left.contains(name));
+        let gone = before
+            .iter()
+            .filter(|name| !left.contains(name) && !lost.contains(name));
+        let gone = gone.map(|name| (name.clone(), label.to_string()));
+        self.moved.extend(gone);
+    }
+
     /// Variables that went with a process that died between two cells.
-    fn lost_between_cells(&mut self, id: u64) -> Vec<String> {
-        let lost = self.record.lost(&self.relay, &self.names());
+    fn lost_between_cells(&mut self, id: u64, outdated: &[String]) -> Vec<String> {
+        let lost = self.record.lost(&self.relay, &self.names(), outdated);
         if !lost.is_empty() {
             self.warn(id, DIED_BETWEEN_CELLS, &lost);
         }
@@ -344,16 +383,25 @@ impl Evaluator {
     }
 
     fn warn_of_lost_variables(&self, id: u64, cell: &RewrittenCell) {
-        let changes = |command: &String| command.starts_with(":dep") || command.starts_with(":opt");
+        let has = |name| {
+            cell.commands
+                .iter()
+                .any(|command| command.starts_with(name))
+        };
+        let reason = match (has(":dep"), has(":opt")) {
+            (true, _) => NEW_DEPENDENCY,
+            (false, true) => OTHER_OPTIMISATION,
+            (false, false) => return,
+        };
         let endangered = self.endangered();
-        if cell.commands.iter().any(changes) && !endangered.is_empty() {
-            self.warn(id, NEW_DEPENDENCY, &endangered);
+        if !endangered.is_empty() {
+            self.warn(id, reason, &endangered);
         }
     }
 
     pub(crate) fn warn(&self, id: u64, reason: &str, variables: &[String]) {
         let names = variables.join(", ");
-        let text = format!("warning: {reason}; variables that are lost: {names}\n");
+        let text = format!("warning: {reason}: {names}\n");
         self.tell_error_text(id, &text);
     }
 

@@ -133,6 +133,7 @@ impl Host {
         // Here too, because the directory decides which toolchain rustup takes.
         let compiler = ask_compiler(&["-vV"])?;
         let libraries = ask_compiler(&["--print", "target-libdir"])?;
+        check_libraries(Path::new(libraries.trim()))?;
         let sink = Arc::clone(emitter);
         let sink = Arc::new(move |event, body: &[u8]| sink.send_with(&event, body));
         let relay = Arc::new(Relay::start(&directory.socket(), sink)?);
@@ -349,6 +350,22 @@ fn ask_compiler(question: &[&str]) -> Result<String, RustHostError> {
         return Err(missing(format!("run rustc: {text}")));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Cells share one standard library, which some toolchains have only as a static one.
+fn check_libraries(directory: &Path) -> Result<(), RustHostError> {
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+    if names.any(|name| name.starts_with("libstd-") && name.ends_with(".so")) {
+        return Ok(());
+    }
+    Err(RustHostError::Start {
+        reason: format!(
+            "look for libstd-*.so in {}: there is none, and Rust cells share it; toolchains of rustup have it \
+             (see https://rustup.rs), some of distributions do not",
+            directory.display()
+        ),
+    })
 }
 
 /// Where compiled cells find Rust's own libraries. The way that rustc writes into a cell is relative

@@ -25,6 +25,7 @@ mod outline;
 pub mod prelude_crates;
 mod provision;
 pub mod recorded_compile;
+mod redefinition;
 pub mod rewrite;
 pub mod session_directory;
 pub mod source_map;

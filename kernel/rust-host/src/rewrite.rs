@@ -12,7 +12,7 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use std::ops::Range;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
-use syn::{Attribute, Block, Expr, Item, MacroDelimiter, Stmt};
+use syn::{Attribute, Block, Expr, Item, MacroDelimiter, Pat, Stmt};
 
 const TAIL_START: &str = "crate::__bireme_tail!(";
 const TAIL_END: &str = ");";
@@ -89,6 +89,29 @@ pub fn items(code: &str) -> Vec<CellItem> {
     drop(statements);
     forget_spans();
     found
+}
+
+/// The variables that a cell binds by a plain `let`.
+pub fn bindings(code: &str) -> Vec<String> {
+    let (rust, _) = blank_commands(code);
+    let statements = parse(&rust).unwrap_or_default();
+    let bound = statements.iter().filter_map(|statement| {
+        let Stmt::Local(local) = statement else {
+            return None;
+        };
+        let pattern = match &local.pat {
+            Pat::Type(typed) => &*typed.pat,
+            pattern => pattern,
+        };
+        match pattern {
+            Pat::Ident(name) => Some(name.ident.to_string()),
+            _ => None,
+        }
+    });
+    let bound = bound.collect();
+    drop(statements);
+    forget_spans();
+    bound
 }
 
 fn name_of(item: &Item) -> Option<String> {
@@ -179,6 +202,14 @@ fn wait(code: &str, range: &Range<usize>, edits: &mut Vec<Edit>) {
 /// Spans that nobody needs any more keep the text of their cell for ever without this.
 fn forget_spans() {
     proc_macro2::extra::invalidate_current_thread_spans();
+}
+
+/// Code without its layout and comments; none if it does not come apart into tokens.
+pub fn tokens(code: &str) -> Option<String> {
+    let tokens = code.parse::<TokenStream>();
+    let text = tokens.ok().map(|tokens| tokens.to_string());
+    forget_spans();
+    text
 }
 
 /// Whether a cell uses one of some names: as identifiers, not in its strings and comments.

@@ -27,17 +27,20 @@ impl VariableRecord {
     }
 
     /// The recorded variables that are not in memory, and that the user has not been told of. evcxr
-    /// forgets all that are not there before the next cell.
-    pub(crate) fn lost(&mut self, relay: &Relay, recorded: &[String]) -> Vec<String> {
+    /// forgets all that are not there before the next cell, and those that are outdated.
+    pub(crate) fn lost(
+        &mut self,
+        relay: &Relay,
+        recorded: &[String],
+        outdated: &[String],
+    ) -> Vec<String> {
         let now = relay.generation();
         let kept = relay.snapshot()..=now;
         self.after.retain(|generation, _| kept.contains(generation));
-        let Some(there) = self.after.get(&now) else {
-            return Vec::new();
-        };
-        let gone = recorded.iter().filter(|name| !there.contains(*name));
-        let gone: Vec<String> = gone.cloned().collect();
-        relay.forget(gone.clone());
+        let there = self.after.get(&now);
+        let is_gone = |name: &&String| there.is_some_and(|there| !there.contains(*name));
+        let gone: Vec<String> = recorded.iter().filter(is_gone).cloned().collect();
+        relay.forget([gone.as_slice(), outdated].concat());
         gone.into_iter()
             .filter(|name| self.told.insert(name.clone()))
             .collect()

@@ -86,12 +86,19 @@ fn a_late_dependency_says_what_it_costs() {
         host.works("struct Point { x: i32 }\nlet point = Point { x: 1 }; let plain = 1;"),
         ""
     );
+    // One that cannot be had costs nothing, nor any time in the cells behind it.
+    let error = host.fails(":dep late = { path = \"/nowhere/late\" }");
+    assert!(
+        error.traceback.join("\n").contains("/nowhere/late"),
+        "{error:?}"
+    );
+    assert_eq!(host.works("point.x + plain"), "2");
     let dependency = format!(":dep late = {{ path = {:?} }}", late.to_str().unwrap());
     let cell = host.eval(&format!("{dependency}\nlate::answer() + plain"));
     assert_eq!(cell.outcome, Outcome::Ok, "{cell:?}");
     let warned = cell.text(OutputStream::Stderr);
     let expected = "warning: a new dependency compiles the types that were defined in cells anew; \
-                    variables that are lost: point\n";
+                    variables that are lost once it is there: point\n";
     assert!(warned.starts_with(expected), "{warned}");
     assert_eq!(cell.result().expect("a value").data["text/plain"], "42");
     let error = host.fails("point.x");
@@ -99,8 +106,149 @@ fn a_late_dependency_says_what_it_costs() {
         error.evalue.contains("cannot find value `point`"),
         "{error:?}"
     );
+    // Cells are not optimised, what they link is.
+    let levels = std::fs::read(late.join("compiled")).unwrap();
+    assert!(
+        !levels.is_empty() && levels.iter().all(|level| *level == b'3'),
+        "{levels:?}"
+    );
     // Its source may change, so that cargo looks at it before every cell.
     let source = late.join("src/lib.rs");
     std::fs::write(&source, "pub fn answer() -> i32 { 5 }").unwrap();
     assert_eq!(host.works("late::answer() + plain"), "6");
+}
+
+#[test]
+fn a_type_that_is_defined_anew_costs_its_variables_and_says_which() {
+    let home = home();
+    let mut host = Host::start(home.path());
+    // evcxr itself notices the first change only.
+    for (name, old, new) in [
+        ("Shape", "side: i32", "side: i32, deep: bool"),
+        ("Other", "side: i32", "side: f32"),
+    ] {
+        let variable = name.to_lowercase();
+        let make = format!(
+            "struct {name} {{ {old} }}\nstruct Of{name} {{ inner: {name} }}\n\
+             let {variable} = {name} {{ side: 2 }}; let of_{variable} = Of{name} {{ inner: {name} {{ side: 3 }} }}; \
+             let kept = 1;"
+        );
+        assert_eq!(host.works(&make), "");
+        let cell = host.eval(&format!("struct {name} {{ {new} }}\nkept + 1"));
+        assert_eq!(cell.outcome, Outcome::Ok, "{cell:?}");
+        assert_eq!(cell.result().expect("a value").data["text/plain"], "2");
+        let told = cell.text(OutputStream::Stderr);
+        let expected = format!("variables of the old that are lost: of_{variable}, {variable}\n");
+        assert!(told.ends_with(&expected), "{told}");
+        let lost = [format!("of_{variable}"), variable.clone()];
+        assert!(
+            lost.iter().all(|one| cell.lost_variables.contains(one)),
+            "{cell:?}"
+        );
+        let error = host.fails(&format!("{variable}.side"));
+        assert!(error.evalue.contains("cannot find value"), "{error:?}");
+        assert_eq!(host.works("kept"), "1");
+    }
+    // Defined as it was, or bound anew, it costs nothing and says nothing.
+    let cell = "struct Other { /* as before */ side: f32 }\nlet other = Other { side: 1.5 };";
+    assert_eq!(host.works(cell), "");
+    assert_eq!(host.works(cell), "");
+    let cell = host.eval("struct Other { side: u8 }\nlet other = Other { side: 7 };");
+    assert_eq!(cell.text(OutputStream::Stderr), "", "{cell:?}");
+    assert_eq!(host.works("other.side"), "7");
+}
+
+#[test]
+fn what_moved_a_variable_is_told() {
+    let home = home();
+    let mut host = Host::start(home.path());
+    assert_eq!(host.works("let v = vec![1]; let w = 2;"), "");
+    assert_eq!(host.works("drop(v);"), "");
+    let error = host.fails("v.len()");
+    let text = error.traceback.join("\n");
+    assert!(text.contains("help: `v` was moved by cell"), "{text}");
+    assert_eq!(host.works("let v = 5;"), "");
+    assert_eq!(host.works("v + w"), "7");
+    let error = host.fails("nothing + v");
+    assert!(
+        !error.traceback.join("\n").contains("was moved"),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_closure_is_kept_in_a_box_and_statics_begin_anew() {
+    let home = home();
+    let mut host = Host::start(home.path());
+    assert_eq!(host.works("let factor = 3;"), "");
+    let error = host.fails("let times = |n: i32| n * 3;");
+    assert!(error.evalue.contains("`times` is a closure"), "{error:?}");
+    assert!(
+        error.traceback.join("\n").contains("Box<dyn Fn"),
+        "{error:?}"
+    );
+    assert_eq!(
+        host.works("let times: Box<dyn Fn(i32) -> i32> = Box::new(move |n| n * factor);"),
+        ""
+    );
+    // Its code lies in the library of that cell, which stays though others come and one fails.
+    host.fails("std::process::abort()");
+    assert_eq!(host.works("fn other() -> i32 { 0 }"), "");
+    assert_eq!(host.works("times(14) + other()"), "42");
+    // As the guide says: a static is a part of each cell.
+    assert_eq!(
+        host.works("use std::sync::atomic::{AtomicU32, Ordering};\nstatic COUNT: AtomicU32 = AtomicU32::new(0);"),
+        ""
+    );
+    for _ in 0..2 {
+        assert_eq!(host.works("COUNT.fetch_add(1, Ordering::Relaxed)"), "0");
+    }
+}
+
+#[test]
+fn evcxrs_own_cache_of_crates_works() {
+    let home = home();
+    let late = home.path().join("late");
+    write_crate(&late, "late", 41);
+    // Otherwise it is the user's.
+    let environment = [("XDG_CACHE_HOME", home.path().as_os_str())];
+    let mut host = Host::start_with(home.path(), &environment);
+    host.works(":cache 100");
+    assert_eq!(host.works("20 + 1"), "21");
+    let dependency = format!(":dep late = {{ path = {:?} }}", late.to_str().unwrap());
+    assert_eq!(
+        host.works(&format!("{dependency}\nlate::answer() + 1")),
+        "42"
+    );
+}
+
+#[test]
+fn another_optimisation_says_what_it_costs() {
+    let home = home();
+    let mut host = Host::start(home.path());
+    let cell = "struct Point { x: i32 }\nlet point = Point { x: 1 }; let plain = 1;";
+    assert_eq!(host.works(cell), "");
+    let cell = host.eval(":opt 1\nplain + 1");
+    let told = cell.text(OutputStream::Stderr);
+    assert!(
+        told.starts_with("warning: another optimisation") && told.contains(": point\n"),
+        "{told}"
+    );
+    assert_eq!(host.works("plain"), "1");
+}
+
+#[test]
+fn cells_run_though_the_home_has_a_space() {
+    let kept = home();
+    let place = tempfile::tempdir().unwrap();
+    let spaced = place.path().join("with space");
+    std::fs::create_dir_all(spaced.join("rust")).unwrap();
+    let compiled = std::fs::canonicalize(kept.path().join("rust/crate")).unwrap();
+    std::os::unix::fs::symlink(compiled, spaced.join("rust/crate")).unwrap();
+    let mut host = Host::start(&spaced);
+    assert_eq!(host.works("1 + 1"), "2");
+    assert_eq!(
+        host.works("Table::new([Column::new(\"a\", [1])])?.num_rows()"),
+        "1"
+    );
 }

@@ -1,8 +1,9 @@
 //! Cells that wait: for futures, and for a line that the user types.
 
 use crate::client::Host;
-use crate::{home, place};
+use crate::{PROMPT_LIMIT, home, place};
 use bireme_px::host_protocol::{HostEvent, HostRequest};
+use std::time::Instant;
 
 pub(crate) fn futures_are_waited_for_without_threads(host: &mut Host) {
     let code = "async fn twice(n: i32) -> Result<i32, String> { Ok(2 * n) }\n\
@@ -44,6 +45,50 @@ pub(crate) fn standard_input_is_asked_for(host: &mut Host) {
     assert_eq!(printed, b"name? name? ");
     let value = &cell.result().expect("a value").data["text/plain"];
     assert_eq!(value, "\"Ada\\nZoë\\n\"");
+}
+
+const READ: &str =
+    "let mut line = String::new();\nstd::io::stdin().read_line(&mut line)?;\nline.trim().len()";
+
+fn is_asked(host: &mut Host) -> bool {
+    let told = host.wait_for(|event| {
+        matches!(
+            event,
+            HostEvent::InputWanted { .. } | HostEvent::EvalDone { .. }
+        )
+    });
+    matches!(told.event, HostEvent::InputWanted { .. })
+}
+
+fn answer(host: &mut Host, line: &str) {
+    let line = line.to_string();
+    host.send(&HostRequest::Input { line });
+}
+
+/// What a cell leaves unread, and a question that nobody answers.
+pub(crate) fn lines_of_input_stay_in_their_cell(host: &mut Host) {
+    let id = host.ask(READ);
+    assert!(is_asked(host));
+    answer(host, "one\ntwo");
+    assert_eq!(
+        host.rest_of(id).result().expect("a value").data["text/plain"],
+        "7"
+    );
+    let id = host.ask(READ);
+    assert!(is_asked(host), "it got what was left of the line before");
+    let asked = Instant::now();
+    host.interrupt();
+    let cell = host.rest_of(id);
+    assert!(asked.elapsed() < PROMPT_LIMIT, "{:?}", asked.elapsed());
+    assert!(cell.lost_variables.is_empty(), "{cell:?}");
+    assert_eq!(cell.error().ename, "Cancelled");
+    let id = host.ask(READ);
+    assert!(is_asked(host));
+    answer(host, "three");
+    assert_eq!(
+        host.rest_of(id).result().expect("a value").data["text/plain"],
+        "5"
+    );
 }
 
 /// The runtime is the same in every cell: what one cell has made another can wait for.
