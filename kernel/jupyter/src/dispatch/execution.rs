@@ -16,8 +16,8 @@ use crate::wire::{CellError, ExecuteInput, ExecuteReply, ExecuteRequest, Reply};
 /// waits this long, so whoever knows of the failure is never aborted.
 const ABORT_SETTLE: Duration = Duration::from_millis(10);
 
-/// A cell's text that has not left by then is cut short.
-const FLUSH_DEADLINE: Duration = Duration::from_secs(10);
+/// What a cell has printed and shown and has not left by then is cut short.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs cells until `ending` fires.
 pub(crate) async fn run(core: Arc<Core>, queue: Arc<ExecuteQueue>, ending: CancellationToken) {

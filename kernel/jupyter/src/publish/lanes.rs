@@ -27,8 +27,8 @@ use crate::wire::{Parent, StreamName};
 const FIRST_FLUSH: Duration = Duration::from_millis(50);
 /// How long later text waits.
 const NEXT_FLUSH: Duration = Duration::from_millis(100);
-/// Bytes of other messages that may wait behind text; beyond it the text is cut short.
-const BEHIND_BYTES_MAX: usize = 8 << 20;
+/// Bytes of other messages that may wait; beyond it text is cut short, and they wait no longer.
+const BEHIND_BYTES_MAX: usize = 32 << 20;
 /// Empty lanes are swept when there are more than this.
 const LANES_SWEEP: usize = 64;
 /// Text is not sent in smaller pieces than this just because the rate is used up.
@@ -78,13 +78,29 @@ enum Item {
     Barrier(oneshot::Sender<()>),
 }
 
+impl Item {
+    fn is_output(&self) -> bool {
+        match self {
+            Item::Text(..) => true,
+            Item::Message(message) => message.is_output,
+            Item::Barrier(_) => false,
+        }
+    }
+
+    /// Its bytes if it is no text.
+    fn behind_bytes(&self) -> usize {
+        match self {
+            Item::Message(message) => message.bytes(),
+            Item::Text(..) | Item::Barrier(_) => 0,
+        }
+    }
+}
+
 struct Lane {
     parent: Arc<Parent>,
     items: VecDeque<Item>,
     /// Bytes of the messages that are no text.
     behind_bytes: usize,
-    /// The user waits for the prompt: outputs leave at once.
-    is_hurried: bool,
     flushed: Option<Instant>,
     due: Instant,
 }
@@ -141,7 +157,7 @@ impl Lanes {
         let lane = self.lane(now, parent);
         lane.add_message(frames, pace);
         if lane.behind_bytes > BEHIND_BYTES_MAX {
-            lane.cut(0);
+            lane.cut_text(0);
         }
     }
 
@@ -154,12 +170,12 @@ impl Lanes {
         passed_rx
     }
 
-    /// Drops the text that cannot leave now, with a note; the user waits for the prompt.
+    /// Drops the text and the outputs that cannot leave now, with notes; the user waits for the prompt.
     pub(super) fn cut(&mut self, parent: &Parent) {
-        let keep = self.rate.bytes_left();
+        let (bytes, outputs) = (self.rate.bytes_left(), self.rate.outputs_left());
         if let Some(lane) = self.lanes.get_mut(parent.msg_id()) {
-            lane.cut(keep);
-            lane.is_hurried = true;
+            lane.cut_text(bytes);
+            lane.cut_outputs(outputs);
         }
     }
 
@@ -202,7 +218,6 @@ impl Lanes {
                 parent: Arc::clone(parent),
                 items: VecDeque::new(),
                 behind_bytes: 0,
-                is_hurried: false,
                 flushed: None,
                 due: now,
             })
@@ -268,17 +283,47 @@ impl Lane {
 
     /// Whether the message at the front may leave; many bytes of them do not wait.
     fn may_leave(&self, message: &Waiting, rate: &Rate, now: Instant) -> bool {
-        let is_free = !message.is_output || self.is_hurried || self.behind_bytes > BEHIND_BYTES_MAX;
+        let is_free = !message.is_output || self.behind_bytes > BEHIND_BYTES_MAX;
         is_free || rate.output_ready_at(now) <= now
     }
 
-    fn cut(&mut self, mut keep: usize) {
+    fn cut_text(&mut self, mut keep: usize) {
         for item in &mut self.items {
             if let Item::Text(_, text) = item {
                 text.truncate(keep);
                 keep = keep.saturating_sub(text.len());
             }
         }
+    }
+
+    /// Keeps the first outputs and the last, which is the cell's value if it has one.
+    fn cut_outputs(&mut self, keep: usize) {
+        let outputs = self.items.iter().filter(|item| item.is_output()).count();
+        let dropped = outputs.saturating_sub(keep + 1);
+        if dropped == 0 {
+            return;
+        }
+        let mut number = 0;
+        let (before, after) = std::mem::take(&mut self.items)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|item| {
+                number += usize::from(item.is_output());
+                number <= keep
+            });
+        self.items = before;
+        let mut note = PendingText::default();
+        let text = format!("… {dropped} outputs left out\n");
+        note.push(text.as_bytes(), text.len());
+        self.items.push_back(Item::Text(StreamName::Stderr, note));
+        let mut left = dropped;
+        for item in after {
+            if item.is_output() && left > 0 {
+                left -= 1;
+                continue;
+            }
+            self.items.push_back(item);
+        }
+        self.behind_bytes = self.items.iter().map(Item::behind_bytes).sum();
     }
 
     /// True if something stands behind the text, which therefore must not wait for more.
@@ -310,6 +355,7 @@ impl Lane {
                     let is_stuck = piece.is_none() && !is_done;
                     if let Some(text) = piece {
                         rate.take(json_bytes(&text));
+                        rate.take_output();
                         self.flushed = Some(now);
                         let parent = Arc::clone(&self.parent);
                         ready.push(Ready::Text { parent, name, text });
@@ -362,4 +408,5 @@ impl Lane {
 fn text_ready_at(text: &PendingText, is_forced: bool, rate: &Rate, now: Instant) -> Instant {
     let piece = text.len().clamp(1, PIECE_BYTES_MIN).min(rate.burst_bytes());
     rate.ready_at(piece, is_forced, now)
+        .max(rate.output_ready_at(now))
 }

@@ -1,4 +1,4 @@
-//! How fast messages may leave: token buckets over `stream` messages, over their bytes, and over what else is shown.
+//! How fast messages may leave: token buckets over `stream` messages, over their bytes, and over all that is shown.
 //!
 //! jupyter_server drops messages of every kind above 1 000 messages per second, counted over three, and 1 MB of stream per second.
 //! The kernel therefore stays below on its own.
@@ -12,7 +12,7 @@ pub struct StreamLimits {
     pub messages_per_second: u32,
     /// Bytes of stream text, as JSON, in any second.
     pub bytes_per_second: u32,
-    /// Displays, updates and other outputs without text in any three seconds.
+    /// Displays, updates and other outputs, text among them, in any three seconds.
     pub outputs_per_window: u32,
     /// Text that may wait to be sent; beyond it the middle is dropped, with a note.
     pub backlog_bytes: usize,
@@ -55,12 +55,17 @@ impl Rate {
         self.outputs.refill(now);
     }
 
-    /// Books an output that is no text.
+    /// Books an output, whatever it is.
     pub(super) fn take_output(&mut self) {
         self.outputs.level = (self.outputs.level - 1.0).max(-self.outputs.capacity);
     }
 
-    /// When an output that is no text may be sent.
+    /// Outputs that may be sent now.
+    pub(super) fn outputs_left(&self) -> usize {
+        to_count(self.outputs.level)
+    }
+
+    /// When an output may be sent.
     pub(super) fn output_ready_at(&self, now: Instant) -> Instant {
         now + self.outputs.wait_for(1.0)
     }

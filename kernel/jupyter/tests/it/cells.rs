@@ -337,3 +337,33 @@ async fn payloads_come_with_the_reply() {
     assert_eq!(reply["payload"], json!([page, next]));
     client.nothing_left().await;
 }
+
+#[tokio::test]
+async fn a_failure_aborts_the_cells_of_its_own_shell_only() {
+    let kernel = TestKernel::start().await;
+    let mut client = kernel.client().await.started().await;
+    let create = client
+        .send(Channel::Control, "create_subshell_request", json!({}))
+        .await;
+    let reply = client
+        .reply(Channel::Control, "create_subshell_reply", &create)
+        .await;
+    let subshell = reply["subshell_id"].as_str().unwrap().to_owned();
+    let mut open = vec![
+        (client.execute("sleep 400").await, "ok"),
+        (client.execute("sleep 0").await, "ok"),
+    ];
+    for (code, status) in [("sleep 50\nfail here", "error"), ("sleep 0", "aborted")] {
+        let cell = ExecuteRequest::new(code);
+        let sent = client
+            .raw
+            .send_to_subshell(&subshell, "execute_request", cell);
+        open.push((sent.await.unwrap(), status));
+    }
+    while !open.is_empty() {
+        let reply = client.raw.receive(Channel::Shell).await.unwrap();
+        let about = &reply.parent_header.msg_id;
+        let at = open.iter().position(|(id, _)| id == about).unwrap();
+        assert_eq!(reply.content["status"], open.remove(at).1, "{reply:?}");
+    }
+}

@@ -42,6 +42,33 @@ async fn an_unknown_comm_is_closed_and_a_known_one_answers() {
     client.nothing_left().await;
 }
 
+#[tokio::test]
+async fn a_comm_is_spoken_on_while_a_cell_runs() {
+    let kernel = TestKernel::start().await;
+    let mut client = kernel.client().await.started().await;
+    let running = client.execute("sleep 60000").await;
+    client.begin(&running).await;
+    for (kind, content) in [
+        (
+            "comm_open",
+            json!({"comm_id": "1", "target_name": "echo", "data": {"n": 1}}),
+        ),
+        ("comm_msg", json!({"comm_id": "1", "data": {"n": 2}})),
+    ] {
+        let id = client.send(Channel::Shell, kind, content.clone()).await;
+        client.status("busy", &id).await;
+        let answer = json!({"comm_id": "1", "data": content["data"]});
+        assert_eq!(client.iopub("comm_msg", &id).await, answer, "{kind}");
+        client.status("idle", &id).await;
+        client.status("busy", &running).await;
+    }
+    // On a comm that nobody has opened nothing is said.
+    let content = json!({"comm_id": "2", "data": {}});
+    let id = client.send(Channel::Shell, "comm_msg", content).await;
+    client.status("busy", &id).await;
+    client.status("idle", &id).await;
+}
+
 async fn open_comms(client: &mut crate::script::Script) -> Value {
     let id = client
         .send(Channel::Shell, "comm_info_request", json!({}))

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use bireme_jupyter::Channel;
+use bireme_jupyter::wire::Incoming;
 use serde_json::json;
 
 use crate::kernel::{PROMPT, TestKernel};
+use crate::script::Script;
 
 #[tokio::test]
 async fn a_flood_is_coalesced_and_paced() {
@@ -106,27 +108,53 @@ async fn a_display_that_is_too_large_is_left_out_and_says_so() {
 /// What jupyter_server lets through in three seconds before it drops messages, results among them.
 const SERVER_WINDOW: (Duration, usize) = (Duration::from_secs(3), 3_000);
 
-#[tokio::test]
-async fn displays_without_end_are_paced_and_the_value_comes_behind_them() {
-    const DISPLAYS: usize = 3_600;
-    let kernel = TestKernel::start().await;
-    let mut client = kernel.client().await.started().await;
-    let id = client
-        .execute(&format!("displays {DISPLAYS} 10\nvalue"))
-        .await;
-    client.begin(&id).await;
+/// What came of a cell behind its input and when, up to its idle.
+async fn arrivals(client: &mut Script, id: &str) -> Vec<(Incoming, Instant)> {
     let mut came = Vec::new();
-    for _ in 0..DISPLAYS {
-        client.iopub("display_data", &id).await;
-        came.push(Instant::now());
+    loop {
+        let message = client.raw.receive(Channel::IoPub).await.unwrap();
+        // An interrupt is busy and idle too, and so is the cell behind it once more.
+        if message.parent_header.msg_id != id || message.content["execution_state"] == "busy" {
+            continue;
+        }
+        if message.msg_type() == "status" {
+            return came;
+        }
+        came.push((message, Instant::now()));
     }
-    client.iopub("execute_result", &id).await;
-    client.status("idle", &id).await;
-    client.replied("ok", &id).await;
+}
+
+fn assert_let_through(came: &[(Incoming, Instant)]) {
     let (window, most) = SERVER_WINDOW;
-    for (at, first) in came.iter().enumerate() {
-        let within = came[at..].iter().take_while(|one| **one < *first + window);
-        assert!(within.count() <= most);
+    for (at, (_, first)) in came.iter().enumerate() {
+        let within = came[at..]
+            .iter()
+            .take_while(|(_, one)| *one < *first + window);
+        let count = within.count();
+        assert!(count <= most, "{count} messages in {window:?}");
+    }
+}
+
+#[tokio::test]
+async fn outputs_without_end_are_paced_and_the_value_comes_behind_them() {
+    let text_between = "print a\ndisplay b\n".repeat(2_400);
+    for (cell, displays) in [
+        ("displays 3600 10\n", 3_600),
+        ("displays 3600 4000\n", 3_600),
+        (text_between.as_str(), 2_400),
+    ] {
+        let kernel = TestKernel::start().await;
+        let mut client = kernel.client().await.started().await;
+        let id = client.execute(&format!("{cell}value")).await;
+        client.begin(&id).await;
+        let came = arrivals(&mut client, &id).await;
+        client.replied("ok", &id).await;
+        let shown = came
+            .iter()
+            .filter(|(one, _)| one.msg_type() == "display_data");
+        assert_eq!(shown.count(), displays);
+        assert_eq!(came.last().unwrap().0.msg_type(), "execute_result");
+        assert_let_through(&came);
     }
 }
 
@@ -160,7 +188,7 @@ async fn of_many_updates_the_last_is_shown() {
 }
 
 #[tokio::test]
-async fn an_interrupt_among_displays_brings_the_prompt_back() {
+async fn an_interrupt_among_displays_brings_the_prompt_back_and_is_let_through() {
     let kernel = TestKernel::start().await;
     let mut client = kernel.client().await.started().await;
     let id = client.execute("displays 5000 10\nsleep 60000").await;
@@ -170,9 +198,16 @@ async fn an_interrupt_among_displays_brings_the_prompt_back() {
     client
         .send(Channel::Control, "interrupt_request", json!({}))
         .await;
+    let came = arrivals(&mut client, &id).await;
     let reply = client.replied("error", &id).await;
     assert_eq!(reply["ename"], "Cancelled");
     assert!(asked.elapsed() < PROMPT, "{:?}", asked.elapsed());
+    assert_eq!(came.last().unwrap().0.msg_type(), "error");
+    assert_let_through(&came);
+    let mut texts = came
+        .iter()
+        .filter_map(|(one, _)| one.content["text"].as_str());
+    assert!(texts.any(|text| text.ends_with("outputs left out\n")));
 }
 
 #[tokio::test]
@@ -209,7 +244,7 @@ async fn a_client_that_does_not_read_costs_little_and_misses_nothing_but_text() 
 }
 
 /// When the kernel wrote a message.
-fn sent_at(message: &bireme_jupyter::wire::Incoming) -> jiff::Timestamp {
+fn sent_at(message: &Incoming) -> jiff::Timestamp {
     message.request.header().date.parse().unwrap()
 }
 
