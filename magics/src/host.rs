@@ -71,14 +71,12 @@ impl RowsFile {
 /// What runs a cell: where a magic's outputs go and its questions are answered.
 #[async_trait]
 pub trait Host: Send + Sync {
-    /// Shows something; with an id it can be updated. An id is unique within the kernel.
-    fn display(&self, bundle: MimeBundle, display_id: Option<&str>);
+    /// Shows something.
+    fn display(&self, bundle: MimeBundle);
 
-    /// Replaces what is shown under an id.
-    fn update_display(&self, bundle: MimeBundle, display_id: &str);
-
-    /// A display id that nothing has yet.
-    fn new_display_id(&self) -> String;
+    /// Shows how far the cell's work is, in the place of what this showed before: a cell has one line
+    /// for it, whatever it does.
+    fn progress(&self, bundle: MimeBundle);
 
     /// Shows the value of the cell.
     fn result(&self, bundle: MimeBundle);

@@ -1,6 +1,5 @@
 //! Runs the statements of one cell: opens the door to the cluster, follows each query, gathers the
-//! rows that travelled, and ends what the user interrupts. What takes its time shows one line of
-//! progress, which all statements of the cell share.
+//! rows that travelled, and ends what the user interrupts. What takes its time shows its progress.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +30,6 @@ pub(crate) struct Runner<'h> {
     host: &'h dyn Host,
     service: Option<Arc<dyn QueryService>>,
     after: Duration,
-    display_id: Option<String>,
 }
 
 /// Takes the rows of a query as they come.
@@ -62,7 +60,6 @@ impl<'h> Runner<'h> {
             host,
             service: None,
             after: host.settings().duration("progress.after"),
-            display_id: None,
         }
     }
 
@@ -243,12 +240,12 @@ impl<'h> Runner<'h> {
         }
     }
 
-    fn tick(&mut self, work: &mut Work) {
+    fn tick(&self, work: &mut Work) {
         if !work.pace.is_due(Instant::now()) {
             return;
         }
         let elapsed = work.started.elapsed();
-        self.show(match &work.latest {
+        self.host.progress(match &work.latest {
             Latest::Doing(what) => progress::doing(what, elapsed),
             Latest::Queued(place) => progress::queued(*place, elapsed),
             Latest::Step(step) => progress::running(step, elapsed),
@@ -266,24 +263,13 @@ impl<'h> Runner<'h> {
             return;
         }
         let elapsed = work.started.elapsed();
-        self.show(match outcome {
+        self.host.progress(match outcome {
             Ok(value) => summary(value, elapsed),
             Err(fault) if fault.code == ErrorCode::Cancelled => {
                 progress::stopped("cancelled", elapsed)
             }
             Err(_) => progress::stopped("failed", elapsed),
         });
-    }
-
-    fn show(&mut self, bundle: MimeBundle) {
-        match &self.display_id {
-            Some(id) => self.host.update_display(bundle, id),
-            None => {
-                let id = self.host.new_display_id();
-                self.host.display(bundle, Some(&id));
-                self.display_id = Some(id);
-            }
-        }
     }
 }
 

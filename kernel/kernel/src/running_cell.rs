@@ -32,6 +32,8 @@ pub(crate) struct RunningCell {
     rust_failure: Mutex<Option<CellError>>,
     /// The first thing shown, for the history.
     shown: Mutex<Option<String>>,
+    /// The display of the cell's line of progress, once there is one.
+    progress: Mutex<Option<String>>,
     /// What `%restart` asked for; a cell that fails is not followed by it.
     restart: Mutex<Option<Restart>>,
 }
@@ -45,6 +47,7 @@ impl RunningCell {
             depth: Mutex::new(0),
             rust_failure: Mutex::default(),
             shown: Mutex::default(),
+            progress: Mutex::default(),
             restart: Mutex::default(),
         }
     }
@@ -196,23 +199,24 @@ impl Drop for Depth<'_> {
 
 #[async_trait]
 impl Host for RunningCell {
-    fn display(&self, bundle: MimeBundle, display_id: Option<&str>) {
+    fn display(&self, bundle: MimeBundle) {
         self.note_shown(&bundle);
         let data = bundles::from_magic(&bundle);
         self.context
             .output()
-            .display_data(data, JsonMap::new(), display_id);
+            .display_data(data, JsonMap::new(), None);
     }
 
-    fn update_display(&self, bundle: MimeBundle, display_id: &str) {
-        let data = bundles::from_magic(&bundle);
-        self.context
-            .output()
-            .update_display_data(data, JsonMap::new(), display_id);
-    }
-
-    fn new_display_id(&self) -> String {
-        self.state.new_display_id()
+    fn progress(&self, bundle: MimeBundle) {
+        let (output, data) = (self.context.output(), bundles::from_magic(&bundle));
+        let mut line = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*line {
+            Some(id) => output.update_display_data(data, JsonMap::new(), id),
+            None => {
+                let id = line.insert(self.state.new_display_id());
+                output.display_data(data, JsonMap::new(), Some(id));
+            }
+        }
     }
 
     fn result(&self, bundle: MimeBundle) {
@@ -230,6 +234,8 @@ impl Host for RunningCell {
     }
 
     fn clear_output(&self, wait: bool) {
+        // What is cleared cannot be updated.
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.context.output().clear_output(wait);
     }
 

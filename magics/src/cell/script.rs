@@ -204,7 +204,7 @@ impl<'h> Script<'h> {
         options: RunOptions,
     ) -> Result<(), Fault> {
         let plan = self.plan(sql, offset, options).await?;
-        self.host.display(plan, None);
+        self.host.display(plan);
         Ok(())
     }
 
@@ -333,7 +333,7 @@ impl<'h> Script<'h> {
         let bundle = table::render(&outcome.schema, &outcome.batches, &facts, extent, None);
         match showing.is_result {
             true => self.host.result(bundle),
-            false => self.host.display(bundle, None),
+            false => self.host.display(bundle),
         }
         Ok(())
     }
@@ -390,7 +390,7 @@ impl<'h> Script<'h> {
     /// Shows what a statement without rows did.
     pub(crate) fn acknowledge(&self, line: &str) {
         if !line.is_empty() {
-            self.host.display(MimeBundle::plain(line), None);
+            self.host.display(MimeBundle::plain(line));
         }
     }
 

@@ -51,7 +51,7 @@ impl Magic for Attach {
         })?;
         let did = summary_line(summary.rows, &summary.progress);
         let line = format!("query {} has ended: {did}", clip_id(&id));
-        host.display(MimeBundle::plain(line), None);
+        host.display(MimeBundle::plain(line));
         Ok(())
     }
 }

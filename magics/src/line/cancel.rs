@@ -50,7 +50,7 @@ impl Magic for Cancel {
             true => format!("query {id} is cancelled"),
             false => format!("query {id} had ended already"),
         };
-        host.display(MimeBundle::plain(line), None);
+        host.display(MimeBundle::plain(line));
         Ok(())
     }
 }

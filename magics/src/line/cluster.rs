@@ -69,7 +69,7 @@ impl Magic for Cluster {
         let service = attach(host).await?;
         let status = service.status().await?;
         let listing = listing::cluster(&status, &service.session(), now_ms().cast_unsigned());
-        host.display(listing, None);
+        host.display(listing);
         Ok(())
     }
 }

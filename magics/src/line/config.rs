@@ -56,7 +56,7 @@ impl Magic for Config {
     async fn run(&self, host: &dyn Host, call: &Call) -> Result<(), Fault> {
         let (key, value) = key_and_value(&call.body);
         match (key, value) {
-            (None, _) => host.display(listing::settings(&host.settings(), ""), None),
+            (None, _) => host.display(listing::settings(&host.settings(), "")),
             (Some(key), None) if call.arguments.has("reset") => {
                 let setting = settable(&key, &call.body)?;
                 set(host, setting, None).await?;
@@ -80,7 +80,7 @@ fn show(host: &dyn Host, key: &Piece<'_>, body: &Body) -> Result<(), Fault> {
     if !TABLE.iter().any(|setting| setting.key.starts_with(prefix)) {
         return Err(unknown(key, body));
     }
-    host.display(listing::settings(&host.settings(), prefix), None);
+    host.display(listing::settings(&host.settings(), prefix));
     Ok(())
 }
 
@@ -107,7 +107,7 @@ async fn set(host: &dyn Host, setting: &Setting, value: Option<&str>) -> Result<
         true => format!("{} = {now}", setting.key),
         false => format!("{} = {now} (was {before})", setting.key),
     };
-    host.display(MimeBundle::plain(line), None);
+    host.display(MimeBundle::plain(line));
     Ok(())
 }
 

@@ -35,7 +35,7 @@ impl Magic for Engines {
 
     async fn run(&self, host: &dyn Host, _call: &Call) -> Result<(), Fault> {
         let status = attach(host).await?.status().await?;
-        host.display(listing::engines(&status, now_ms().cast_unsigned()), None);
+        host.display(listing::engines(&status, now_ms().cast_unsigned()));
         Ok(())
     }
 }

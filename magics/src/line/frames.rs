@@ -46,7 +46,7 @@ impl Magic for Frames {
         let service = attach(host).await?;
         let catalog = service.catalog().await?;
         let memory = service.memory().await?;
-        host.display(frames::frames(&catalog, &memory, &service.session()), None);
+        host.display(frames::frames(&catalog, &memory, &service.session()));
         Ok(())
     }
 }
@@ -93,7 +93,7 @@ impl Magic for Drop {
                 "dropped {name}; its memory is free once the queries that read it have ended"
             ),
         };
-        host.display(MimeBundle::plain(told), None);
+        host.display(MimeBundle::plain(told));
         Ok(())
     }
 }
@@ -140,7 +140,7 @@ impl Magic for Publish {
             true => format!("{name} is this session's own again"),
             false => format!("other sessions can read {name}"),
         };
-        host.display(MimeBundle::plain(told), None);
+        host.display(MimeBundle::plain(told));
         Ok(())
     }
 }

@@ -105,7 +105,7 @@ impl Magic for Gather {
         .map_err(placed)?;
         rows.finish(&schema).await?;
         let told = gathered.told(variable, &schema, started.elapsed());
-        host.display(MimeBundle::plain(told), None);
+        host.display(MimeBundle::plain(told));
         Ok(())
     }
 }

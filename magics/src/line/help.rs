@@ -39,12 +39,12 @@ impl Magic for Help {
 
     async fn run(&self, host: &dyn Host, call: &Call) -> Result<(), Fault> {
         let Some(typed) = call.arguments.text("MAGIC") else {
-            host.display(help::list(), None);
+            host.display(help::list());
             return Ok(());
         };
         let name = typed.trim_matches(['%', '?']);
         if let Some(magic) = registry::find(name) {
-            host.display(help::page(magic), None);
+            host.display(help::page(magic));
             return Ok(());
         }
         let fault = Fault::new(

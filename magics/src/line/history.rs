@@ -55,7 +55,7 @@ impl Magic for History {
             0 => "no query has run yet".to_string(),
             many => counted(many as u64, "query"),
         };
-        host.display(listing::queries(&past, &headline, now_ms()), None);
+        host.display(listing::queries(&past, &headline, now_ms()));
         Ok(())
     }
 }

@@ -40,7 +40,7 @@ impl Magic for Jobs {
             0 => "nothing runs and nothing waits".to_string(),
             many => counted(many as u64, "query"),
         };
-        host.display(listing::queries(&jobs, &headline, now_ms()), None);
+        host.display(listing::queries(&jobs, &headline, now_ms()));
         Ok(())
     }
 }

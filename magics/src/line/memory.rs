@@ -36,7 +36,7 @@ impl Magic for Memory {
     async fn run(&self, host: &dyn Host, _call: &Call) -> Result<(), Fault> {
         let service = attach(host).await?;
         let (engines, catalog) = (service.memory().await?, service.catalog().await?);
-        host.display(memory::memory(&engines, &catalog), None);
+        host.display(memory::memory(&engines, &catalog));
         Ok(())
     }
 }
@@ -68,7 +68,7 @@ impl Magic for Stats {
 
     async fn run(&self, host: &dyn Host, call: &Call) -> Result<(), Fault> {
         let engines = attach(host).await?.memory().await?;
-        host.display(memory::stats(&engines, call.arguments.has("all")), None);
+        host.display(memory::stats(&engines, call.arguments.has("all")));
         Ok(())
     }
 }

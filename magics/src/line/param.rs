@@ -49,7 +49,7 @@ impl Magic for Param {
 
     async fn run(&self, host: &dyn Host, call: &Call) -> Result<(), Fault> {
         match key_and_value(&call.body) {
-            (None, _) => host.display(listing::parameters(&host.parameters()), None),
+            (None, _) => host.display(listing::parameters(&host.parameters())),
             (Some(name), None) => show(host, &name, &call.body)?,
             (Some(name), Some(value)) => {
                 if !is_name(name.text) || name.text.starts_with('"') {
@@ -69,7 +69,7 @@ impl Magic for Param {
 fn show(host: &dyn Host, name: &Piece<'_>, body: &Body) -> Result<(), Fault> {
     let parameters = host.parameters();
     if let Some((name, value)) = parameters.iter().find(|(known, _)| known == name.text) {
-        host.display(MimeBundle::plain(format!("{name} = {value}")), None);
+        host.display(MimeBundle::plain(format!("{name} = {value}")));
         return Ok(());
     }
     let fault = usage(format!("there is no parameter {:?}", name.text), name, body);

@@ -55,7 +55,7 @@ impl Magic for Persist {
         let name = call.arguments.text("NAME").unwrap_or_default();
         let frame = call.arguments.text("as").unwrap_or(name);
         let made = keep(host, call, frame, &select_all(name), "NAME").await?;
-        host.display(MimeBundle::plain(made), None);
+        host.display(MimeBundle::plain(made));
         Ok(())
     }
 }

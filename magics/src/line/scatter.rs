@@ -71,7 +71,7 @@ impl Magic for Scatter {
             }
             false => keep(host, call, frame, &select_all(source), "SRC").await?,
         };
-        host.display(MimeBundle::plain(made), None);
+        host.display(MimeBundle::plain(made));
         Ok(())
     }
 }

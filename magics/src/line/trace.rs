@@ -77,11 +77,11 @@ impl Magic for Trace {
         };
         let engines = spans(host, call).await?;
         match file {
-            None => host.display(timeline::summary(&engines), None),
+            None => host.display(timeline::summary(&engines)),
             Some(file) => {
                 let trace = timeline::chrome_trace(&engines).to_string();
                 save(Path::new(file), &trace).await?;
-                host.display(MimeBundle::plain(format!("saved {file}")), None);
+                host.display(MimeBundle::plain(format!("saved {file}")));
             }
         }
         Ok(())

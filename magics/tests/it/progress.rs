@@ -42,7 +42,7 @@ fn progress_line() -> String {
 
 fn shown(host: &ScriptedHost) -> Vec<String> {
     let events = host.events().into_iter().filter_map(|event| match event {
-        Event::Display(bundle, Some(_)) | Event::Update(bundle, _) => Some(bundle.plain),
+        Event::Progress(bundle) => Some(bundle.plain),
         _ => None,
     });
     events.collect()
@@ -104,24 +104,6 @@ async fn a_waiting_query_shows_its_place() {
         "{:?}",
         shown(&host)
     );
-}
-
-#[tokio::test]
-async fn statements_of_a_cell_share_one_line() {
-    let host = ScriptedHost::default();
-    for _ in 0..2 {
-        host.script(vec![(Duration::from_secs(1), done(1, None))]);
-    }
-    host.run("%%sql\nSELECT 1;\nSELECT 2").await.unwrap();
-    let ids: std::collections::BTreeSet<_> = host
-        .events()
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Display(_, Some(id)) | Event::Update(_, id) => Some(id),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(ids.len(), 1);
 }
 
 #[tokio::test]

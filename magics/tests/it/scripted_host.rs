@@ -21,8 +21,9 @@ use crate::scripted_query::{ScriptedQuery, ScriptedRows};
 /// What a cell did, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
-    Display(MimeBundle, Option<String>),
-    Update(MimeBundle, String),
+    Display(MimeBundle),
+    Progress(MimeBundle),
+    Page(MimeBundle),
     Result(MimeBundle),
     Stream(StreamName, String),
     Clear(bool),
@@ -40,7 +41,6 @@ struct State {
     steps: VecDeque<Vec<Step>>,
     submitted: Vec<(String, RunOptions)>,
     cancelled_by_drop: usize,
-    ids: usize,
     attach_delay: Duration,
     define_delay: Duration,
     is_catalog_lost: bool,
@@ -99,9 +99,9 @@ impl ScriptedHost {
         let mut lines = Vec::new();
         for event in self.events() {
             lines.push(match event {
-                Event::Display(bundle, None) => bundle.plain,
-                Event::Display(bundle, Some(id)) => format!("[{id}] {}", bundle.plain),
-                Event::Update(bundle, id) => format!("[{id}] {}", bundle.plain),
+                Event::Display(bundle) => bundle.plain,
+                Event::Progress(bundle) => format!("[progress] {}", bundle.plain),
+                Event::Page(bundle) => format!("[page] {}", bundle.plain),
                 Event::Result(bundle) => format!("result:\n{}", bundle.plain),
                 Event::Stream(StreamName::Stdout, text) => format!("stdout: {}", text.trim_end()),
                 Event::Stream(StreamName::Stderr, text) => format!("stderr: {}", text.trim_end()),
@@ -158,18 +158,12 @@ impl ScriptedHost {
 
 #[async_trait]
 impl Host for ScriptedHost {
-    fn display(&self, bundle: MimeBundle, display_id: Option<&str>) {
-        self.record(Event::Display(bundle, display_id.map(str::to_string)));
+    fn display(&self, bundle: MimeBundle) {
+        self.record(Event::Display(bundle));
     }
 
-    fn update_display(&self, bundle: MimeBundle, display_id: &str) {
-        self.record(Event::Update(bundle, display_id.to_string()));
-    }
-
-    fn new_display_id(&self) -> String {
-        let mut state = self.state();
-        state.ids += 1;
-        format!("d{}", state.ids)
+    fn progress(&self, bundle: MimeBundle) {
+        self.record(Event::Progress(bundle));
     }
 
     fn result(&self, bundle: MimeBundle) {
@@ -185,7 +179,7 @@ impl Host for ScriptedHost {
     }
 
     fn page(&self, bundle: MimeBundle) {
-        self.record(Event::Display(bundle, Some("page".into())));
+        self.record(Event::Page(bundle));
     }
 
     fn cancellation(&self) -> CancellationToken {
