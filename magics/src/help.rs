@@ -4,11 +4,13 @@
 use bireme_protocol::Fault;
 use bireme_protocol::proto::{CatalogEntry, EntryKind};
 
+use crate::column_ranges::{ColumnRange, ranges};
 use crate::columns::columns;
 use crate::completion::{self, Names};
 use crate::display::grid::{Cell, Column, Grid};
 use crate::display::listing::under;
-use crate::display::units::{counted, escape_html};
+use crate::display::units::{count, counted, escape_html};
+use crate::frame;
 use crate::host::Host;
 use crate::magic::{BodyKind, Form, Forms, Magic, Spec};
 use crate::mime_bundle::MimeBundle;
@@ -291,23 +293,22 @@ fn code(text: &str) -> String {
 }
 
 /// The page of a view or table: what it is, its columns, its definition.
-fn table_page(entry: &CatalogEntry) -> MimeBundle {
+pub fn table_page(entry: &CatalogEntry) -> MimeBundle {
+    let columns = columns(&entry.schema_json);
     let kind = match entry.kind() {
         EntryKind::ExternalTable => "external table",
         EntryKind::Frame => "frame",
         EntryKind::View | EntryKind::Unspecified => "view",
     };
-    let columns = columns(&entry.schema_json);
-    let headline = format!(
-        "{kind} {} · {}",
-        entry.name,
-        counted(columns.len() as u64, "column")
+    let facts = match &entry.frame {
+        Some(frame) if !frame.lost.is_empty() => format!("lost: {}", frame.lost),
+        Some(_) => frame::describe(entry),
+        None => counted(columns.len() as u64, "column"),
+    };
+    let listing = under(
+        &format!("{kind} {} · {facts}", entry.name),
+        &column_grid(entry, columns),
     );
-    let mut grid = Grid::new(vec![Column::left("column"), Column::left("type")]);
-    for (name, data_type) in columns {
-        grid.push(vec![name.into(), Cell::dim(data_type)]);
-    }
-    let listing = under(&headline, &grid);
     MimeBundle::new(
         format!("{}\n\n{}", listing.plain, entry.sql),
         format!(
@@ -316,4 +317,29 @@ fn table_page(entry: &CatalogEntry) -> MimeBundle {
             escape_html(&entry.sql)
         ),
     )
+}
+
+/// Names and types of columns, and what is known of their values.
+fn column_grid(entry: &CatalogEntry, columns: Vec<(String, String)>) -> Grid {
+    let mut heads = vec![Column::left("column"), Column::left("type")];
+    let ranges = ranges(entry);
+    if ranges.is_some() {
+        heads.extend(["min", "max", "nulls"].map(Column::right));
+    }
+    let mut grid = Grid::new(heads);
+    let mut ranges = ranges.into_iter().flatten();
+    for (name, data_type) in columns {
+        let mut row = vec![name.into(), Cell::dim(data_type)];
+        if let Some(ColumnRange {
+            least,
+            greatest,
+            nulls,
+        }) = ranges.next()
+        {
+            row.extend([least, greatest].map(|end| end.unwrap_or_default().into()));
+            row.push(count(nulls).into());
+        }
+        grid.push(row);
+    }
+    grid
 }

@@ -9,6 +9,7 @@ mod binding;
 pub mod cell;
 pub mod cell_queries;
 mod clock;
+mod column_ranges;
 mod columns;
 pub mod completion;
 pub mod display;

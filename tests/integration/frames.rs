@@ -111,6 +111,36 @@ fn frames_laid_out_alike_join_and_group_without_an_exchange() {
 }
 
 #[test]
+fn what_a_frame_knows_of_its_columns_saves_reading_them() {
+    let cluster = cluster(2, "");
+    make(&cluster);
+    let wanted = |from: &str| {
+        format!(
+            "SELECT count(*) AS n, sum(g) AS g FROM {from} WHERE k BETWEEN 100 AND 199 AND g > 1"
+        )
+    };
+    let in_files = sql(&cluster, &wanted("'rows/*.parquet'"));
+    assert_eq!(sql(&cluster, &wanted("f")), in_files);
+    let plan = sql(&cluster, &format!("EXPLAIN ANALYZE {}", wanted("f")));
+    let scan = plan
+        .lines()
+        .find(|line| line.contains("FrameScanExec"))
+        .unwrap();
+    assert!(scan.contains("batches where k"), "{plan}");
+    let extremes = "SELECT min(k) AS low, max(k) AS high, count(s) AS s FROM f";
+    assert_eq!(sql(&cluster, extremes), "low,high,s\n0,59999,96000\n");
+    // They are known before anything runs.
+    let plan = sql(&cluster, &format!("EXPLAIN {extremes}"));
+    assert!(!plan.contains("FrameScanExec"), "{plan}");
+    sql(&cluster, "INSERT INTO f VALUES (-7, 0, NULL)");
+    assert_eq!(sql(&cluster, extremes), "low,high,s\n-7,59999,96000\n");
+    // Also where rows have moved.
+    cluster.bireme(&["cluster", "scale", "3"]).success();
+    assert_eq!(sql(&cluster, extremes), "low,high,s\n-7,59999,96000\n");
+    assert_eq!(sql(&cluster, &wanted("f")), in_files);
+}
+
+#[test]
 fn what_is_no_frame_takes_no_rows() {
     let cluster = cluster(1, "");
     sql(&cluster, "CREATE VIEW v AS SELECT 1 AS a");

@@ -6,6 +6,7 @@ use crate::engine::{Engine, HeadNeeds};
 use crate::head_query;
 use crate::memory_report;
 use crate::queries::Remakes;
+use crate::query_plan;
 use crate::session_tables::SessionTables;
 use async_trait::async_trait;
 use bireme_operators::QueryEnd;
@@ -61,7 +62,7 @@ impl engine_server::Engine for Control {
                 settings: request.settings,
                 ..StartRequest::default()
             };
-            let settings = head_query::settings_of(&engine, &start)?;
+            let settings = query_plan::settings_of(&engine, &start)?;
             let directory = settings.get("session.directory").to_string();
             let catalog = request.catalog.unwrap_or_default();
             let tables = SessionTables::new(catalog, directory.clone());

@@ -1,10 +1,16 @@
 //! Which rows of a result travel: all of them, or the first and the last with the count of all, so
 //! that a notebook never receives more than it shows.
 
+use crate::fault_from::fault_from;
+use bireme_protocol::proto::{Delivery, ResultSummary};
+use bireme_protocol::{ErrorCode, Fault};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+use tokio::sync::mpsc;
 
 /// Rows a preview may hold at either end.
 const PREVIEW_ROWS_MAX: u64 = 10_000;
@@ -96,6 +102,52 @@ impl Preview {
             rows: self.rows,
         }
     }
+}
+
+/// Sends all rows of a result.
+pub(crate) async fn send_all(
+    mut stream: SendableRecordBatchStream,
+    rows: &mpsc::Sender<RecordBatch>,
+) -> Result<ResultSummary, Fault> {
+    let mut summary = ResultSummary::default();
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|error| fault_from(&error))?;
+        summary.rows += batch.num_rows() as u64;
+        send(rows, batch).await?;
+    }
+    summary.head_rows = summary.rows;
+    Ok(summary)
+}
+
+/// Sends the two ends of a result.
+pub(crate) async fn send_preview(
+    mut stream: SendableRecordBatchStream,
+    delivery: Delivery,
+    rows: &mpsc::Sender<RecordBatch>,
+) -> Result<ResultSummary, Fault> {
+    let mut preview = Preview::new(stream.schema(), delivery.head, delivery.tail);
+    let copy_failed = |error| Fault::internal(format!("copy rows of a preview: {error}"));
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|error| fault_from(&error))?;
+        preview.push(&batch).map_err(copy_failed)?;
+    }
+    // The rows below may pin large batches: nothing else of the plan is held meanwhile.
+    drop(stream);
+    let kept = preview.finish();
+    for batch in kept.batches {
+        send(rows, batch).await?;
+    }
+    Ok(ResultSummary {
+        rows: kept.rows,
+        head_rows: kept.head_rows,
+        tail_rows: kept.tail_rows,
+        ..ResultSummary::default()
+    })
+}
+
+async fn send(rows: &mpsc::Sender<RecordBatch>, batch: RecordBatch) -> Result<(), Fault> {
+    let sent = rows.send(batch).await;
+    sent.map_err(|_| Fault::new(ErrorCode::Cancelled, "the client went away"))
 }
 
 #[cfg(test)]

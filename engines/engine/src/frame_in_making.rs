@@ -13,8 +13,7 @@ use bireme_protocol::proto::{
     Segment, StartRequest,
 };
 use bireme_protocol::{Fault, process};
-use datafusion::arrow::array::{AsArray, RecordBatch};
-use datafusion::arrow::datatypes::{SchemaRef, UInt64Type};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 use std::sync::Arc;
 
@@ -152,20 +151,6 @@ impl FrameInMaking {
             remakes: self.remakes.clone(),
         })
     }
-}
-
-/// The facts in what a plan that keeps rows gives.
-pub(crate) fn read_facts(batch: &RecordBatch) -> Vec<PartitionFacts> {
-    let column = |index: usize| batch.column(index).as_primitive::<UInt64Type>();
-    let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    (0..batch.num_rows())
-        .map(|row| PartitionFacts {
-            rank: small(column(0).value(row)),
-            partition: small(column(1).value(row)),
-            rows: column(2).value(row),
-            bytes: column(3).value(row),
-        })
-        .collect()
 }
 
 /// Whether a frame that is there holds just what a statement would make.

@@ -49,9 +49,10 @@ impl TableProvider for FrameTable {
 
     fn statistics(&self) -> Option<Statistics> {
         let facts = self.frame.facts(None);
-        let mut statistics = Statistics::new_unknown(self.frame.schema());
-        statistics.num_rows = Precision::Exact(facts.rows as usize);
-        statistics.total_byte_size = Precision::Exact(facts.bytes as usize);
-        Some(statistics)
+        Some(Statistics {
+            num_rows: Precision::Exact(facts.rows as usize),
+            total_byte_size: Precision::Exact(facts.bytes as usize),
+            column_statistics: self.frame.column_statistics().to_vec(),
+        })
     }
 }

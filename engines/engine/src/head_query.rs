@@ -2,30 +2,28 @@
 //!
 //! Its end, whatever it is, is reported once; dropping it ends its work on every engine.
 
-use crate::delivery::Preview;
-use crate::engine::{Engine, HeadNeeds};
+use crate::delivery::{send_all, send_preview};
+use crate::engine::Engine;
 use crate::fault_from::fault_from;
-use crate::frame_in_making::{Beginning, FrameInMaking, read_facts};
+use crate::frame_in_making::{Beginning, FrameInMaking};
 use crate::frame_statement::{FrameStatement, rows_to_keep};
 use crate::live_plans;
 use crate::plan_tree;
 use crate::planner;
 use crate::queries::Cancel;
+use crate::query_plan::{needs_of, physical, prepare, settings_of, timeout_of};
 use crate::session_tables::SessionTables;
-use crate::table_files;
 use bireme_collectives::Exchange;
-use bireme_operators::{QueryEnd, tell_arrow_files, with_spilling_joins, with_stop_points};
+use bireme_operators::{QueryEnd, read_facts, with_spilling_joins, with_stop_points};
 use bireme_protocol::proto::{
-    Catalog, Delivery, FrameMade, QueryEnded, QueryProgress, QueryState, ResultSummary,
-    StartRequest, StatementMode,
+    Delivery, FrameMade, QueryEnded, QueryProgress, QueryState, ResultSummary, StartRequest,
+    StatementMode,
 };
 use bireme_protocol::{ErrorCode, Fault, QueryId};
-use bireme_settings::{Settings, Source};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::error::Result as QueryResult;
-use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
 use datafusion_distributed::{
@@ -129,76 +127,6 @@ pub(crate) async fn plan(
         deadline: (!timeout.is_zero()).then(|| (started + timeout, timeout)),
         has_ended: false,
     })
-}
-
-/// What the query needs of its session, which is more if it makes a frame.
-fn needs_of(
-    id: QueryId,
-    request: &StartRequest,
-    statement: Option<&FrameStatement>,
-    catalog: &Catalog,
-) -> Result<HeadNeeds, Fault> {
-    let mut needs = HeadNeeds {
-        topology: request.topology_version,
-        ..HeadNeeds::default()
-    };
-    if let Some(statement) = statement {
-        let (keep, partitions) = statement.keep(id, catalog, request.persist.as_ref())?;
-        (needs.keep, needs.partitions) = (Some(keep), partitions);
-    }
-    Ok(needs)
-}
-
-fn timeout_of(request: &StartRequest, settings: &Settings) -> Duration {
-    match request.timeout_ms {
-        0 => settings.duration("query.timeout"),
-        millis => Duration::from_millis(millis),
-    }
-}
-
-/// The plan as it is optimized, and as it runs.
-async fn physical(
-    state: &SessionState,
-    logical: &LogicalPlan,
-) -> Result<(LogicalPlan, Arc<dyn ExecutionPlan>), Fault> {
-    let optimized = state.optimize(logical);
-    let optimized = optimized.map_err(|error| fault_from(&error))?;
-    let planner = state.query_planner();
-    let plan = planner.create_physical_plan(&optimized, state).await;
-    Ok((optimized, plan.map_err(|error| fault_from(&error))?))
-}
-
-/// The session's settings over the engine's own.
-pub(crate) fn settings_of(engine: &Engine, request: &StartRequest) -> Result<Settings, Fault> {
-    let mut settings = engine.settings().clone();
-    for setting in &request.settings {
-        settings
-            .set(&setting.key, &setting.value, Source::Session)
-            .map_err(|error| Fault::new(ErrorCode::InvalidArgument, error.to_string()))?;
-    }
-    Ok(settings)
-}
-
-/// Refuses what is not a query, makes paths absolute and adds the limit.
-fn prepare(plan: LogicalPlan, directory: &str, limit: u64) -> Result<LogicalPlan, Fault> {
-    match plan {
-        LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) | LogicalPlan::Dml(_) => Err(Fault::new(
-            ErrorCode::SqlPlanError,
-            format!("run {}: this statement gives no rows here", plan.display()),
-        )),
-        LogicalPlan::Copy(mut copy) => {
-            copy.output_url = table_files::absolute(&copy.output_url, directory);
-            tell_arrow_files(&mut copy).map_err(|error| fault_from(&error))?;
-            Ok(LogicalPlan::Copy(copy))
-        }
-        plan if limit == 0 => Ok(plan),
-        plan => {
-            let rows = usize::try_from(limit).unwrap_or(usize::MAX);
-            let limited = LogicalPlanBuilder::from(plan).limit(0, Some(rows));
-            let limited = limited.and_then(LogicalPlanBuilder::build);
-            limited.map_err(|error| fault_from(&error))
-        }
-    }
 }
 
 impl HeadQuery {
@@ -340,7 +268,7 @@ impl HeadQuery {
         let mut facts = Vec::new();
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| fault_from(&error))?;
-            facts.extend(read_facts(&batch));
+            facts.extend(read_facts(&batch).map_err(|error| fault_from(&error))?);
         }
         facts.sort_by_key(|part| (part.rank, part.partition));
         let rows = facts.iter().map(|part| part.rows).sum();
@@ -452,50 +380,6 @@ impl Drop for HeadQuery {
 
 fn to_json(tree: &bireme_protocol::PlanTree) -> Result<String, Fault> {
     serde_json::to_string(tree).map_err(|error| Fault::internal(format!("write a plan: {error}")))
-}
-
-async fn send_all(
-    mut stream: SendableRecordBatchStream,
-    rows: &mpsc::Sender<RecordBatch>,
-) -> Result<ResultSummary, Fault> {
-    let mut summary = ResultSummary::default();
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|error| fault_from(&error))?;
-        summary.rows += batch.num_rows() as u64;
-        send(rows, batch).await?;
-    }
-    summary.head_rows = summary.rows;
-    Ok(summary)
-}
-
-async fn send_preview(
-    mut stream: SendableRecordBatchStream,
-    delivery: Delivery,
-    rows: &mpsc::Sender<RecordBatch>,
-) -> Result<ResultSummary, Fault> {
-    let mut preview = Preview::new(stream.schema(), delivery.head, delivery.tail);
-    let copy_failed = |error| Fault::internal(format!("copy rows of a preview: {error}"));
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|error| fault_from(&error))?;
-        preview.push(&batch).map_err(copy_failed)?;
-    }
-    // The rows below may pin large batches: nothing else of the plan is held meanwhile.
-    drop(stream);
-    let kept = preview.finish();
-    for batch in kept.batches {
-        send(rows, batch).await?;
-    }
-    Ok(ResultSummary {
-        rows: kept.rows,
-        head_rows: kept.head_rows,
-        tail_rows: kept.tail_rows,
-        ..ResultSummary::default()
-    })
-}
-
-async fn send(rows: &mpsc::Sender<RecordBatch>, batch: RecordBatch) -> Result<(), Fault> {
-    let sent = rows.send(batch).await;
-    sent.map_err(|_| Fault::new(ErrorCode::Cancelled, "the client went away"))
 }
 
 #[cfg(test)]

@@ -9,26 +9,23 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
-use arrow::ipc::writer::StreamEncoder;
+use bireme_shared_memory::EncodedBatch;
 use std::sync::Arc;
-
-/// The end of an Arrow IPC stream. The decoder gives a batch without columns, whose body has no
-/// bytes, only when something follows it.
-const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// The batch as pieces to be written one after the other. The pieces share the batch's memory.
 pub fn encode_batch(batch: &RecordBatch) -> Result<Vec<Buffer>, FramesError> {
-    let failed = |source: ArrowError| FramesError::Codec {
+    encoded_batch(batch).map(EncodedBatch::into_pieces)
+}
+
+/// The batch as it is written, without what its views refer to and do not use.
+pub(crate) fn encoded_batch(batch: &RecordBatch) -> Result<EncodedBatch, FramesError> {
+    let encoded = compact_views(batch).and_then(|batch| EncodedBatch::new(&batch));
+    encoded.map_err(|source| FramesError::Codec {
         action: "encode",
         rows: batch.num_rows(),
         columns: batch.num_columns(),
         source: Box::new(source),
-    };
-    let batch = compact_views(batch).map_err(failed)?;
-    let mut encoder = StreamEncoder::try_new(&batch.schema()).map_err(failed)?;
-    let mut pieces = encoder.encode(&batch).map_err(failed)?;
-    pieces.push(Buffer::from_vec(END.to_vec()));
-    Ok(pieces)
+    })
 }
 
 /// The batch in the bytes [`encode_batch`] made, with the schema of its operation.

@@ -1,8 +1,7 @@
 //! One column of one batch of a partition, wherever it is: in memory, on disk, or in both. Who may
 //! push it down and when is the frame store's to say.
 
-use crate::batch_codec::{decode_batch, encode_batch};
-use crate::budget::FrameRoom;
+use crate::batch_codec::{decode_batch, encode_batch, encoded_batch};
 use crate::disk_copy::DiskCopy;
 use crate::error::FramesError;
 use crate::host_tier::HostTier;
@@ -72,16 +71,13 @@ impl Chunk {
         host: &HostTier,
         spread: usize,
     ) -> Result<(Self, Option<Buffer>), FramesError> {
-        let pieces = encode_batch(column)?;
-        let bytes = pieces.iter().map(Buffer::len).sum();
-        let resident = match host.store(&pieces, spread, FrameRoom::Most)? {
-            Some(kept) => {
-                let values = only(decode_batch(kept.clone(), &column.schema())?)?;
-                Some(Resident::new(values, kept))
-            }
+        let encoded = encoded_batch(column)?;
+        let bytes = encoded.bytes();
+        let resident = match host.keep(&encoded, spread)? {
+            Some((memory, values)) => Some(Resident::new(only(values)?, memory)),
             None => None,
         };
-        let homeless = resident.is_none().then(|| joined(&pieces, bytes));
+        let homeless = resident.is_none().then(|| joined(encoded.pieces(), bytes));
         let state = State {
             resident,
             copy: None,
@@ -162,7 +158,7 @@ impl Chunk {
         if let Some(column) = self.resident() {
             return Ok((column, 0));
         }
-        let kept = host.store(std::slice::from_ref(&encoded), spread, FrameRoom::Spare);
+        let kept = host.store(&encoded, spread);
         // Without room, or a system that gives any, the bytes at hand do.
         let Ok(Some(kept)) = kept else {
             return Ok((only(decode_batch(encoded, schema)?)?, 0));

@@ -2,6 +2,7 @@
 //! it.
 
 use crate::chunk::{Chunk, Held, Place};
+use crate::column_bounds::{BatchBounds, ColumnBounds};
 use crate::disk_copy::DiskCopy;
 use crate::error::FramesError;
 use crate::frame_store::FrameStore;
@@ -11,6 +12,7 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use bireme_protocol::QueryId;
+use bireme_protocol::proto::ColumnFacts;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -55,6 +57,7 @@ pub(crate) struct ColumnUse {
 struct Batch {
     rows: usize,
     columns: Vec<Chunk>,
+    bounds: Vec<ColumnBounds>,
 }
 
 /// What a partition holds.
@@ -108,6 +111,17 @@ impl FramePartition {
         facts
     }
 
+    /// What is known of the values of each column.
+    pub(crate) fn column_facts(&self) -> Vec<ColumnFacts> {
+        let mut columns = vec![ColumnBounds::none(); self.columns.len()];
+        for batch in self.batches.read().iter() {
+            for (column, more) in columns.iter_mut().zip(&batch.bounds) {
+                column.add(more);
+            }
+        }
+        columns.iter().map(ColumnBounds::facts).collect()
+    }
+
     pub(crate) fn segment(&self) -> QueryId {
         self.segment
     }
@@ -143,8 +157,13 @@ impl FramePartition {
     }
 
     /// Adds rows, by column.
-    pub(crate) fn add(&self, rows: usize, columns: Vec<Chunk>) {
-        self.batches.write().push(Arc::new(Batch { rows, columns }));
+    pub(crate) fn add(&self, rows: usize, columns: Vec<Chunk>, bounds: Vec<ColumnBounds>) {
+        let batch = Batch {
+            rows,
+            columns,
+            bounds,
+        };
+        self.batches.write().push(Arc::new(batch));
     }
 
     /// All rows are there: it can be read from now on.
@@ -292,6 +311,16 @@ impl PartitionReader {
         self.batches.is_empty()
     }
 
+    /// What is known of the values in the batches.
+    pub fn bounds(&self) -> BatchBounds<'_> {
+        let batches = self.batches.iter().map(|batch| {
+            let columns = self.columns.iter();
+            let bounds = columns.filter_map(|column| batch.bounds.get(*column));
+            (batch.rows, bounds.collect())
+        });
+        BatchBounds::new(&self.schema, batches)
+    }
+
     /// Bytes of a batch.
     pub fn bytes_of(&self, index: usize) -> usize {
         let Some(batch) = self.batches.get(index) else {
@@ -300,15 +329,15 @@ impl PartitionReader {
         self.chunks(batch).map(Chunk::bytes).sum()
     }
 
-    /// Bytes of the largest batch of which a part is on disk alone.
-    pub fn largest_on_disk(&self) -> usize {
-        let is_away = |index: &usize| {
-            let batch = self.batches.get(*index);
+    /// Bytes of the largest of these batches of which a part is on disk alone.
+    pub fn largest_on_disk(&self, batches: &[usize]) -> usize {
+        let is_away = |index: &&usize| {
+            let batch = self.batches.get(**index);
             let mut chunks = batch.into_iter().flat_map(|batch| self.chunks(batch));
             chunks.any(|chunk| !chunk.is_resident())
         };
-        let away = (0..self.len()).filter(is_away);
-        away.map(|index| self.bytes_of(index)).max().unwrap_or(0)
+        let away = batches.iter().filter(is_away);
+        away.map(|index| self.bytes_of(*index)).max().unwrap_or(0)
     }
 
     /// A batch, if all of it is in memory.

@@ -4,8 +4,9 @@
 
 use crate::budget::{Budget, FrameRoom};
 use crate::error::FramesError;
+use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
-use bireme_shared_memory::{Arena, Mapping, SharedMemoryError};
+use bireme_shared_memory::{Arena, EncodedBatch, Mapping, Place, Released, SharedMemoryError};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -87,42 +88,75 @@ impl HostTier {
         None
     }
 
-    /// Copies the pieces to memory of their own, if the budget has room for them. `spread` chooses
-    /// the arena.
+    /// Copies a batch to memory of its own, if the budget has room for it. `spread` chooses the arena.
+    pub(crate) fn keep(
+        &self,
+        batch: &EncodedBatch,
+        spread: usize,
+    ) -> Result<Option<(Buffer, RecordBatch)>, FramesError> {
+        self.place(batch.bytes(), spread, FrameRoom::Most, |arena, room| {
+            let written = arena.change(&self.budget, |arena| arena.write_batch(batch))?;
+            let read = |written| {
+                arena
+                    .mapping
+                    .batch(written, arena.released(&self.budget, room))
+            };
+            written.map(read).transpose()
+        })
+    }
+
+    /// Copies what was read from disk to memory of its own, if there is room to spare.
     pub(crate) fn store(
         &self,
-        pieces: &[Buffer],
+        encoded: &Buffer,
+        spread: usize,
+    ) -> Result<Option<Buffer>, FramesError> {
+        self.place(encoded.len(), spread, FrameRoom::Spare, |arena, room| {
+            let written = arena.change(&self.budget, |arena| arena.write(&[encoded.as_slice()]))?;
+            let read = |Place { offset, bytes }| {
+                let released = arena.released(&self.budget, room);
+                let block = arena.mapping.block(offset, bytes, released)?;
+                Ok(Buffer::from(Bytes::from_owner(block)))
+            };
+            written.map(read).transpose()
+        })
+    }
+
+    fn place<T>(
+        &self,
+        bytes: usize,
         spread: usize,
         room: FrameRoom,
-    ) -> Result<Option<Buffer>, FramesError> {
-        let bytes: usize = pieces.iter().map(Buffer::len).sum();
+        write: impl FnOnce(&Arc<SharedArena>, Reserved) -> Result<Option<T>, SharedMemoryError>,
+    ) -> Result<Option<T>, FramesError> {
         let held = bytes.max(1).next_multiple_of(GRANULE);
         if !self.budget.reserve_frames(held, room) {
             return Ok(None);
         }
         *self.last_used.lock() = Instant::now();
-        let arena = &self.arenas[spread % ARENAS];
-        let stored = arena.store(pieces, &self.budget, {
-            let (budget, last_used) = (Arc::clone(&self.budget), Arc::clone(&self.last_used));
-            move || {
-                budget.release_frames(held);
-                *last_used.lock() = Instant::now();
-            }
-        });
-        match stored {
-            Ok(Some(buffer)) => Ok(Some(buffer)),
-            Ok(None) => {
-                self.budget.release_frames(held);
-                Ok(None)
-            }
-            Err(source) => {
-                self.budget.release_frames(held);
-                Err(FramesError::HostTier {
-                    bytes: bytes as u64,
-                    source,
-                })
-            }
-        }
+        let reserved = Reserved {
+            budget: Arc::clone(&self.budget),
+            bytes: held,
+            last_used: Arc::clone(&self.last_used),
+        };
+        write(&self.arenas[spread % ARENAS], reserved).map_err(|source| FramesError::HostTier {
+            bytes: bytes as u64,
+            source,
+        })
+    }
+}
+
+/// Room in the budget, given back when this goes.
+struct Reserved {
+    budget: Arc<Budget>,
+    bytes: usize,
+    last_used: Arc<Mutex<Instant>>,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.budget.release_frames(self.bytes);
+        *self.last_used.lock() = Instant::now();
     }
 }
 
@@ -149,26 +183,15 @@ impl SharedArena {
         changed
     }
 
-    fn store(
-        self: &Arc<Self>,
-        pieces: &[Buffer],
-        budget: &Arc<Budget>,
-        freed: impl Fn() + Send + Sync + 'static,
-    ) -> Result<Option<Buffer>, SharedMemoryError> {
-        let slices: Vec<&[u8]> = pieces.iter().map(Buffer::as_slice).collect();
-        let Some(place) = self.change(budget, |arena| arena.write(&slices))? else {
-            return Ok(None);
-        };
+    /// Frees a place, and then the room in the budget, when nobody reads it any more.
+    fn released(self: &Arc<Self>, budget: &Arc<Budget>, room: Reserved) -> Released {
         let (arena, budget) = (Arc::clone(self), Arc::clone(budget));
-        let released = move |offset| {
+        let room = Mutex::new(Some(room));
+        Arc::new(move |offset| {
             if let Err(error) = arena.change(&budget, |arena| arena.release(offset)) {
                 tracing::error!(%error, "release memory of a frame");
             }
-            freed();
-        };
-        let block = self
-            .mapping
-            .block(place.offset, place.bytes, Arc::new(released))?;
-        Ok(Some(Buffer::from(Bytes::from_owner(block))))
+            drop(room.lock().take());
+        })
     }
 }

@@ -1,16 +1,24 @@
 //! Writes one partition of a segment, batch by batch: in memory, where another process has put the rows
 //! or in a copy, or on disk.
 
-use crate::batch_codec::column_bytes;
+use crate::batch_codec::{column_bytes, row_bytes};
 use crate::chunk::Chunk;
+use crate::column_bounds::ColumnBounds;
 use crate::error::FramesError;
 use crate::frame_partition::{FramePartition, PartitionFacts, codec_error};
 use crate::frame_store::FrameStore;
 use crate::slab::Offer;
 use arrow::array::RecordBatch;
+use bireme_protocol::proto::ColumnFacts;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+
+/// Batches of a partition are no larger than this part of the budget: readers hold several of each
+/// partition while they read from disk.
+const BATCH_PART: usize = 512;
+/// Nor are they larger than so many times what a batch has at least.
+const BATCHES_TOGETHER_MAX: usize = 4;
 
 /// Writes one partition. Dropped before [`PartitionWriter::finish`], it takes back what it wrote.
 #[derive(Debug)]
@@ -22,6 +30,14 @@ pub struct PartitionWriter {
 impl PartitionWriter {
     pub(crate) fn new(store: Arc<FrameStore>, partition: Arc<FramePartition>) -> Self {
         Self { store, partition }
+    }
+
+    /// How many rows like these, and at least so many, are best pushed together: what is kept of a
+    /// column costs a header, and a read when it is on disk.
+    pub fn rows_together(&self, like: &RecordBatch, at_least: usize) -> usize {
+        let row = (row_bytes(like) / like.num_rows().max(1)).max(1);
+        let fitting = self.store.budget().host_limit() / BATCH_PART / row;
+        fitting.clamp(at_least, at_least.saturating_mul(BATCHES_TOGETHER_MAX))
     }
 
     /// Keeps a batch: in memory, if need be by pushing colder frames to disk, else on disk. It
@@ -66,7 +82,8 @@ impl PartitionWriter {
             let counters = self.store.counters();
             counters.kept_on_disk(written, begun.elapsed());
         }
-        partition.add(batch.num_rows(), columns);
+        let bounds = batch.columns().iter().map(ColumnBounds::of).collect();
+        partition.add(batch.num_rows(), columns, bounds);
         Ok(())
     }
 
@@ -83,6 +100,11 @@ impl PartitionWriter {
         let offers = columns.collect();
         store.make_room(bytes, self.partition.segment());
         offers
+    }
+
+    /// What is known of the values of each column so far.
+    pub fn column_facts(&self) -> Vec<ColumnFacts> {
+        self.partition.column_facts()
     }
 
     /// Makes the partition readable.

@@ -46,8 +46,8 @@ enum Node {
     RankZero(RankZeroProto),
     #[prost(message, tag = "3")]
     FramedScan(FramedScanProto),
-    #[prost(message, tag = "4")]
-    FrameScan(FrameScanProto),
+    #[prost(message, boxed, tag = "4")]
+    FrameScan(Box<FrameScanProto>),
     #[prost(message, tag = "5")]
     Persist(PersistProto),
     #[prost(message, tag = "6")]
@@ -114,8 +114,12 @@ impl PhysicalExtensionCodec for CollectiveCodec {
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let proto = NodeProto::decode(bytes).map_err(|error| failed("decode", "a node", error))?;
+        let codec = Self;
+        let decoding = PhysicalPlanDecodeContext::new(context, &codec);
         match &proto.node {
-            Some(Node::FrameScan(proto)) => return frame_codec::decode_scan(proto),
+            Some(Node::FrameScan(proto)) => {
+                return frame_codec::decode_scan(proto, &decoding, converter);
+            }
             Some(Node::SharedRows(proto)) => return SharedRowsExec::from_proto(proto),
             _ => {}
         }
@@ -125,11 +129,7 @@ impl PhysicalExtensionCodec for CollectiveCodec {
         };
         match proto.node {
             Some(Node::RankZero(_)) => Ok(Arc::new(RankZeroExec::new(Arc::clone(input)))),
-            Some(Node::Collective(proto)) => {
-                let codec = Self;
-                let decoding = PhysicalPlanDecodeContext::new(context, &codec);
-                decode_collective(&proto, input, &decoding, converter)
-            }
+            Some(Node::Collective(proto)) => decode_collective(&proto, input, &decoding, converter),
             Some(Node::FramedScan(proto)) => {
                 let scan = file_scan(input)
                     .ok_or_else(|| failed("decode", "a scan", "what it frames reads no files"))?;
@@ -167,7 +167,7 @@ impl PhysicalExtensionCodec for CollectiveCodec {
         } else if let Some(collective) = node.downcast_ref::<CollectiveExec>() {
             Node::Collective(encode_collective(collective, converter)?)
         } else if let Some(scan) = node.downcast_ref::<FrameScanExec>() {
-            Node::FrameScan(frame_codec::encode_scan(scan)?)
+            Node::FrameScan(Box::new(frame_codec::encode_scan(scan, converter)?))
         } else if let Some(persist) = node.downcast_ref::<PersistExec>() {
             Node::Persist(frame_codec::encode_persist(persist))
         } else if let Some(scan) = node.downcast_ref::<SharedRowsExec>() {

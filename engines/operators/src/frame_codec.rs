@@ -1,6 +1,6 @@
 //! Frames in the bytes of a plan.
 
-use crate::codec::failed;
+use crate::codec::{CollectiveCodec, failed};
 use crate::frame_scan_exec::{FrameScanExec, Scope};
 use crate::persist_exec::PersistExec;
 use crate::resident_frame::ResidentFrame;
@@ -9,6 +9,7 @@ use bireme_protocol::proto::Frame;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::error::Result;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion_proto::physical_plan::{PhysicalPlanDecodeContext, PhysicalProtoConverterExtension};
 use datafusion_proto::protobuf;
 use prost::Message;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub(crate) struct FrameScanProto {
     owners: Vec<u8>,
     #[prost(uint32, tag = "8")]
     partitions: u32,
+    #[prost(message, optional, tag = "9")]
+    condition: Option<protobuf::PhysicalExprNode>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -40,8 +43,14 @@ pub(crate) struct PersistProto {
     segment: String,
 }
 
-pub(crate) fn encode_scan(scan: &FrameScanExec) -> Result<FrameScanProto> {
+pub(crate) fn encode_scan(
+    scan: &FrameScanExec,
+    converter: &dyn PhysicalProtoConverterExtension,
+) -> Result<FrameScanProto> {
     let frame = scan.frame();
+    let condition = scan
+        .condition()
+        .map(|condition| converter.physical_expr_to_proto(condition, &CollectiveCodec));
     let schema: protobuf::Schema = frame
         .schema()
         .as_ref()
@@ -61,10 +70,15 @@ pub(crate) fn encode_scan(scan: &FrameScanExec) -> Result<FrameScanProto> {
         all_engines: scan.scope() == Scope::AllEngines,
         owners: owners_to_bytes(frame.session_placement().owners()),
         partitions: frame.session_placement().partitions() as u32,
+        condition: condition.transpose()?,
     })
 }
 
-pub(crate) fn decode_scan(proto: &FrameScanProto) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn decode_scan(
+    proto: &FrameScanProto,
+    decoding: &PhysicalPlanDecodeContext<'_>,
+    converter: &dyn PhysicalProtoConverterExtension,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let wrong = |reason: &str| failed("decode", "a scan of a frame", reason);
     let schema = proto
         .schema
@@ -89,7 +103,11 @@ pub(crate) fn decode_scan(proto: &FrameScanProto) -> Result<Arc<dyn ExecutionPla
         false => Scope::OwnEngine,
     };
     let scan = FrameScanExec::new(Arc::new(frame), projection, scope)?;
-    Ok(Arc::new(scan))
+    let Some(condition) = &proto.condition else {
+        return Ok(Arc::new(scan));
+    };
+    let condition = converter.proto_to_physical_expr(condition, &scan.schema(), decoding)?;
+    Ok(Arc::new(scan.filtered([condition])))
 }
 
 pub(crate) fn encode_persist(persist: &PersistExec) -> PersistProto {

@@ -2,6 +2,7 @@
 //! whole on the head reads the partitions of all engines. What is in memory is read in place, what
 //! is on disk is read ahead.
 
+use crate::batch_filter::BatchFilter;
 use crate::frames::{Frames, RemotePart};
 use crate::resident_frame::{Part, ResidentFrame};
 use bireme_frames::{PartitionReader, Placement};
@@ -9,6 +10,7 @@ use bireme_protocol::QueryId;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
@@ -16,6 +18,9 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
+};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
 };
@@ -49,6 +54,8 @@ pub struct FrameScanExec {
     frame: Arc<ResidentFrame>,
     projection: Option<Vec<usize>>,
     scope: Scope,
+    /// Says which batches need not be read.
+    filter: Option<BatchFilter>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -81,9 +88,28 @@ impl FrameScanExec {
             frame,
             projection,
             scope,
+            filter: None,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         })
+    }
+
+    /// The same scan, which leaves out batches that hold no row that meets these conditions.
+    pub(crate) fn filtered(
+        &self,
+        conditions: impl IntoIterator<Item = Arc<dyn PhysicalExpr>>,
+    ) -> Self {
+        let schema = self.properties.equivalence_properties().schema();
+        Self {
+            filter: BatchFilter::new(conditions, schema),
+            metrics: ExecutionPlanMetricsSet::new(),
+            ..self.clone()
+        }
+    }
+
+    /// What rows have to meet to be wanted, as far as the scan heeds it.
+    pub(crate) fn condition(&self) -> Option<&Arc<dyn PhysicalExpr>> {
+        self.filter.as_ref().map(BatchFilter::condition)
     }
 
     /// What is read.
@@ -135,8 +161,12 @@ impl FrameScanExec {
         let reader = frames
             .store()
             .read(segment, partition, self.projection.as_deref())?;
+        let batches = match &self.filter {
+            Some(filter) => filter.batches(&reader)?,
+            None => (0..reader.len()).collect(),
+        };
         let check = self.check(rank, segment, partition);
-        let checked = local(reader, read.clone(), reservation).and_then(move |batch| {
+        let checked = local(reader, batches, read.clone(), reservation).and_then(move |batch| {
             let outcome = check.as_ref().map_or(Ok(()), |check| check.check(&batch));
             futures::future::ready(outcome.map(|()| batch))
         });
@@ -161,16 +191,17 @@ impl FrameScanExec {
     }
 }
 
-/// The batches of a partition of this engine.
+/// Batches of a partition of this engine.
 fn local(
     reader: PartitionReader,
+    batches: Vec<usize>,
     read: Count,
     reservation: MemoryReservation,
 ) -> impl futures::Stream<Item = Result<RecordBatch>> + Send {
     let reader = Arc::new(reader);
     let begun = async move {
-        let ahead = reserve_reads(&reservation, reader.largest_on_disk());
-        stream::iter(0..reader.len())
+        let ahead = reserve_reads(&reservation, reader.largest_on_disk(&batches));
+        stream::iter(batches)
             .map(move |index| {
                 // It is given back when the last of them has been read.
                 let _reserved = &reservation;
@@ -214,6 +245,9 @@ impl DisplayAs for FrameScanExec {
                 .map(|field| field.name().as_str())
                 .collect();
             write!(f, ", columns=[{}]", names.join(", "))?;
+        }
+        if let Some(filter) = &self.filter {
+            write!(f, ", batches where {filter}")?;
         }
         Ok(())
     }
@@ -283,6 +317,26 @@ impl ExecutionPlan for FrameScanExec {
         Some(self.metrics.clone_inner())
     }
 
+    /// Conditions stay where they are, since a batch that is read may have rows that do not meet
+    /// them. Those that change while a query runs are not heeded: a scan may feed other engines, which
+    /// go by others.
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        pushed: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let above = pushed.parent_filters.iter();
+        let scan = self.filtered(above.map(|one| Arc::clone(&one.filter)));
+        let unmet = FilterPushdownPropagation::all_unsupported(pushed);
+        Ok(match phase {
+            FilterPushdownPhase::Pre if scan.filter.is_some() => {
+                unmet.with_updated_node(Arc::new(scan))
+            }
+            FilterPushdownPhase::Pre | FilterPushdownPhase::Post => unmet,
+        })
+    }
+
     fn statistics_from_inputs(
         &self,
         _: &[Arc<Statistics>],
@@ -298,6 +352,17 @@ impl ExecutionPlan for FrameScanExec {
             Some(_) => Precision::Inexact((facts.bytes as f64 * share) as usize),
             None => Precision::Exact(facts.bytes as usize),
         };
+        if args.partition().is_none() && self.scope == Scope::AllEngines {
+            let known = self.frame.column_statistics();
+            let column = |column: &usize| known.get(*column).cloned();
+            statistics.column_statistics = match &self.projection {
+                Some(read) => read.iter().filter_map(column).collect(),
+                None => known.to_vec(),
+            };
+        }
+        if self.filter.is_some() {
+            statistics = statistics.to_inexact();
+        }
         Ok(Arc::new(statistics))
     }
 }

@@ -3,11 +3,13 @@
 //! session set-up for heads and workers. Moving the rows is left to bireme-collectives.
 
 mod arrow_sink;
+mod batch_filter;
 mod block_join;
 mod build_side;
 mod co_partitioning;
 mod codec;
 mod collective_exec;
+mod column_statistics;
 mod commit_exec;
 mod distribute_rule;
 mod error;
@@ -74,7 +76,7 @@ pub use frame_scan_exec::{FrameScanExec, Scope};
 pub use frames::{Frames, RemoteFrames, RemotePart};
 pub use head_exec::HeadExec;
 pub use keep::{Keep, Sources};
-pub use persist_exec::PersistExec;
+pub use persist_exec::{PersistExec, read_facts};
 pub use query_end::QueryEnd;
 pub use query_scope_exec::QueryScopeExec;
 pub use rank_zero_exec::RankZeroExec;

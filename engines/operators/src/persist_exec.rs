@@ -2,11 +2,13 @@
 //! row per partition: where it is and how much it holds. Which layout that makes is the placer's to
 //! say.
 
+use crate::codec::failed;
 use crate::frames::Frames;
 use crate::pass_through::only_child;
 use bireme_frames::PartitionWriter;
 use bireme_protocol::QueryId;
-use datafusion::arrow::array::{RecordBatch, UInt64Array};
+use bireme_protocol::proto::PartitionFacts;
+use datafusion::arrow::array::{AsArray, BinaryArray, RecordBatch};
 use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -21,15 +23,28 @@ use datafusion::physical_plan::{
     PlanProperties, ReplaceChildrenOptions,
 };
 use futures::StreamExt;
+use prost::Message;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-/// The columns of what comes out.
+/// What comes out: [`PartitionFacts`] in the encoding they travel in.
 static FACTS: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let names = ["rank", "partition", "rows", "bytes"];
-    let field = |name: &str| Field::new(name, DataType::UInt64, false);
-    Arc::new(Schema::new(names.map(field).to_vec()))
+    let facts = Field::new("facts", DataType::Binary, false);
+    Arc::new(Schema::new(vec![facts]))
 });
+
+/// The facts about partitions in what a plan that keeps rows gives.
+///
+/// # Errors
+/// They are not what [`PersistExec`] gives.
+pub fn read_facts(batch: &RecordBatch) -> Result<Vec<PartitionFacts>> {
+    let wrong = |reason: String| failed("decode", "facts about partitions", reason);
+    let column = batch.columns().first();
+    let facts = column.and_then(|column| column.as_binary_opt::<i32>());
+    let facts = facts.ok_or_else(|| wrong("they are no bytes".to_string()))?;
+    let read = |bytes| PartitionFacts::decode(bytes).map_err(|error| wrong(error.to_string()));
+    facts.iter().flatten().map(read).collect()
+}
 
 /// Keeps rows as a segment of a frame.
 #[derive(Debug)]
@@ -134,16 +149,23 @@ impl ExecutionPlan for PersistExec {
         let rows_kept = MetricBuilder::new(&self.metrics).output_rows(partition);
         let kept = Kept {
             writer,
-            coalescer: BatchCoalescer::new(schema, context.session_config().batch_size())
-                .with_biggest_coalesce_batch_size(Some(context.session_config().batch_size() / 2)),
+            schema,
+            batch_size: context.session_config().batch_size(),
         };
-        let rank = u64::from(frames.rank());
+        let rank = frames.rank();
         let facts = futures::stream::once(async move {
-            let facts = kept.fill(input).await?;
+            let facts = PartitionFacts {
+                rank,
+                partition: partition as u32,
+                ..kept.fill(input).await?
+            };
             rows_kept.add(facts.rows as usize);
-            let row = [rank, partition as u64, facts.rows, facts.bytes];
-            let columns = row.map(|value| Arc::new(UInt64Array::from(vec![value])) as _);
-            Ok(RecordBatch::try_new(Arc::clone(&FACTS), columns.to_vec())?)
+            let encoded = facts.encode_to_vec();
+            let column = BinaryArray::from_iter_values([encoded]);
+            Ok(RecordBatch::try_new(
+                Arc::clone(&FACTS),
+                vec![Arc::new(column)],
+            )?)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             Arc::clone(&FACTS),
@@ -156,29 +178,47 @@ impl ExecutionPlan for PersistExec {
     }
 }
 
-/// A partition that is being filled. Small batches are gathered first: each that is kept costs a
-/// header, and a page at least.
+/// A partition that is being filled.
 struct Kept {
     writer: PartitionWriter,
-    coalescer: BatchCoalescer,
+    schema: SchemaRef,
+    batch_size: usize,
 }
 
 impl Kept {
-    async fn fill(
-        mut self,
-        mut input: SendableRecordBatchStream,
-    ) -> Result<bireme_frames::PartitionFacts> {
-        while let Some(batch) = input.next().await {
-            self.coalescer.push_batch(batch?)?;
-            self.keep_completed()?;
+    async fn fill(self, mut input: SendableRecordBatchStream) -> Result<PartitionFacts> {
+        let mut gathered = None;
+        while let Some(batch) = input.next().await.transpose()? {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let gathered = gathered.get_or_insert_with(|| self.gather(&batch));
+            gathered.push_batch(batch)?;
+            self.keep_completed(gathered)?;
         }
-        self.coalescer.finish_buffered_batch()?;
-        self.keep_completed()?;
-        Ok(self.writer.finish())
+        if let Some(gathered) = &mut gathered {
+            gathered.finish_buffered_batch()?;
+            self.keep_completed(gathered)?;
+        }
+        let columns = self.writer.column_facts();
+        let kept = self.writer.finish();
+        Ok(PartitionFacts {
+            rows: kept.rows,
+            bytes: kept.bytes,
+            columns,
+            ..PartitionFacts::default()
+        })
     }
 
-    fn keep_completed(&mut self) -> Result<()> {
-        while let Some(batch) = self.coalescer.next_completed_batch() {
+    /// Gathers batches like this one; those that are large for a frame already pass as they are.
+    fn gather(&self, like: &RecordBatch) -> BatchCoalescer {
+        let rows = self.writer.rows_together(like, self.batch_size);
+        BatchCoalescer::new(Arc::clone(&self.schema), rows)
+            .with_biggest_coalesce_batch_size(Some(rows / 2))
+    }
+
+    fn keep_completed(&self, gathered: &mut BatchCoalescer) -> Result<()> {
+        while let Some(batch) = gathered.next_completed_batch() {
             self.writer.push(&batch)?;
         }
         Ok(())

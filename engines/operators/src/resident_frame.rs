@@ -1,11 +1,13 @@
 //! A frame as plans know it: its columns, how its rows are laid out, and which engine holds what.
 
+use crate::column_statistics::column_statistics;
 use crate::error::OperatorsError;
 use crate::frame_scan_exec::Scope;
 use bireme_frames::{Placement, owners_from_bytes};
 use bireme_protocol::QueryId;
-use bireme_protocol::proto::{Frame, LayoutKind, Segment};
+use bireme_protocol::proto::{Frame, LayoutKind, PartitionFacts, Segment};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::ColumnStatistics;
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -21,6 +23,8 @@ pub struct ResidentFrame {
     layout: Layout,
     partitions: usize,
     parts: Vec<Part>,
+    /// Of all its rows, by column.
+    statistics: Vec<ColumnStatistics>,
     /// Where a layout by hash has put the rows of each segment.
     placements: HashMap<QueryId, Placement>,
     /// Where shuffles of the session put rows.
@@ -118,8 +122,15 @@ impl ResidentFrame {
             LayoutKind::RoundRobin | LayoutKind::Unspecified => Layout::RoundRobin,
         };
         let engines = placement.owners().iter().copied().max();
+        let counted = match layout {
+            Layout::Replicated => parts.iter().map(|part| part.rank).min(),
+            Layout::RoundRobin | Layout::Hash { .. } => None,
+        };
+        let held = frame.segments.iter().flat_map(|one| &one.partitions);
+        let held = held.filter(|one| counted.is_none_or(|rank| rank == one.rank));
         Ok(Self {
             name: name.to_string(),
+            statistics: column_statistics(&schema, held),
             schema,
             layout,
             partitions: partitions.max(1),
@@ -192,6 +203,11 @@ impl ResidentFrame {
         facts
     }
 
+    /// What is known of the values of each column, of all rows.
+    pub fn column_statistics(&self) -> &[ColumnStatistics] {
+        &self.statistics
+    }
+
     /// The parts that make a partition as the engine of a rank reads it.
     pub(crate) fn parts(&self, partition: usize, scope: Scope, rank: u32) -> Vec<Part> {
         let is_here = self.parts.iter().any(|part| part.rank == rank);
@@ -233,9 +249,13 @@ impl ResidentFrame {
 
 /// What a scan needs to know of a frame.
 fn described(frame: &Frame) -> Frame {
+    let place = |facts: &PartitionFacts| PartitionFacts {
+        columns: Vec::new(),
+        ..facts.clone()
+    };
     let segments = frame.segments.iter().map(|segment| Segment {
         id: segment.id.clone(),
-        partitions: segment.partitions.clone(),
+        partitions: segment.partitions.iter().map(place).collect(),
         lineage: None,
         owners: segment.owners.clone(),
     });

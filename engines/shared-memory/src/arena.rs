@@ -13,11 +13,14 @@ use nix::unistd::ftruncate;
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Everything begins and ends on this: pages are given back whole, and Arrow's alignment holds.
 const GRANULE: u64 = 4096;
 /// Pieces written in one call, at most; the system's own limit.
 const PIECES_MAX: usize = 1024;
+/// Arenas that this process has made.
+static MADE: AtomicU64 = AtomicU64::new(0);
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK
     .union(SealFlag::F_SEAL_GROW)
     .union(SealFlag::F_SEAL_SEAL);
@@ -35,6 +38,8 @@ pub struct Place {
 /// last [`crate::Mapping`] of it is gone too.
 #[derive(Debug)]
 pub struct Arena {
+    /// No other of this process has it.
+    id: u64,
     file: OwnedFd,
     size: u64,
     /// Free memory kept for the next message, at most this much.
@@ -73,6 +78,7 @@ impl Arena {
         ftruncate(&file, length).map_err(failed("size"))?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(failed("seal"))?;
         Ok(Self {
+            id: MADE.fetch_add(1, Ordering::Relaxed),
             file,
             size,
             keep,
@@ -81,6 +87,10 @@ impl Arena {
             taken: HashMap::new(),
             in_use: 0,
         })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// The file, to be sent to those who read.

@@ -5,7 +5,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "memory is mapped, and descriptors come out of control messages"
+    reason = "memory is mapped, descriptors come out of control messages, and what was valid is read as it was"
 )]
 
 mod arena;
@@ -14,9 +14,11 @@ mod error;
 mod handed;
 mod mapping;
 mod ranges;
+mod written;
 
 pub use arena::{Arena, Place};
 pub use descriptor::{receive_with_descriptor, send_with_descriptor};
 pub use error::SharedMemoryError;
 pub use handed::{Filling, is_handed, open_sealed, seal};
-pub use mapping::{Block, Mapping};
+pub use mapping::{Block, Mapping, Released};
+pub use written::{EncodedBatch, WrittenBatch};

@@ -18,7 +18,12 @@ use std::sync::Arc;
 pub struct Mapping {
     start: NonNull<c_void>,
     size: usize,
+    /// The arena of this process that it is of.
+    arena: Option<u64>,
 }
+
+/// Told the offset of what is read no more.
+pub type Released = Arc<dyn Fn(u64) + Send + Sync>;
 
 // SAFETY: the mapping is read-only and lives until it is dropped; any thread may read it.
 unsafe impl Send for Mapping {}
@@ -37,7 +42,7 @@ impl Mapping {
             bytes: 0,
             source: Errno::try_from(error).unwrap_or(Errno::UnknownErrno),
         })?;
-        Self::new(&file)
+        Self::map(&file, Some(arena.id()))
     }
 
     /// Maps what came as a descriptor.
@@ -45,6 +50,10 @@ impl Mapping {
     /// # Errors
     /// Its size could change under its readers, or the system cannot map it.
     pub fn new(file: &OwnedFd) -> Result<Arc<Self>, SharedMemoryError> {
+        Self::map(file, None)
+    }
+
+    fn map(file: &OwnedFd, arena: Option<u64>) -> Result<Arc<Self>, SharedMemoryError> {
         let failed = |action, bytes| {
             move |source| SharedMemoryError::System {
                 action,
@@ -76,7 +85,12 @@ impl Mapping {
         Ok(Arc::new(Self {
             start: start.map_err(failed("map", bytes))?,
             size: size.get(),
+            arena,
         }))
+    }
+
+    pub(crate) fn arena(&self) -> Option<u64> {
+        self.arena
     }
 
     /// How large it is.
@@ -92,7 +106,7 @@ impl Mapping {
         self: &Arc<Self>,
         offset: u64,
         bytes: u64,
-        released: Arc<dyn Fn(u64) + Send + Sync>,
+        released: Released,
     ) -> Result<Block, SharedMemoryError> {
         let end = offset.checked_add(bytes);
         if end.is_none_or(|end| end > self.size as u64) {
@@ -124,7 +138,7 @@ pub struct Block {
     mapping: Arc<Mapping>,
     offset: usize,
     bytes: usize,
-    released: Arc<dyn Fn(u64) + Send + Sync>,
+    released: Released,
 }
 
 impl AsRef<[u8]> for Block {

@@ -1,6 +1,7 @@
 //! What the magics of frames send and show.
 
 use bireme_magics::display::{frames, memory};
+use bireme_magics::help;
 use bireme_protocol::ErrorCode;
 use bireme_protocol::proto::PersistOptions;
 
@@ -79,6 +80,24 @@ fn frames_are_listed_with_where_they_lie() {
     │ by_vessel ┆ 1_000_000 ┆ 76.3 MiB ┆ 64.0 MiB ┆ 16.0 MiB ┆ 1.20 ┆ by MMSI     ┆ 600_000 · 400_000   ┆                                        │
     │ theirs    ┆ 1_000_000 ┆ 76.3 MiB ┆      0 B ┆      0 B ┆ 1.20 ┆ round-robin ┆ 600_000 · 400_000   ┆ lost: engine 1 ended with a part of it │
     └───────────┴───────────┴──────────┴──────────┴──────────┴──────┴─────────────┴─────────────────────┴────────────────────────────────────────┘
+    ");
+}
+
+#[test]
+fn the_page_of_a_frame_tells_what_its_columns_hold() {
+    let catalog = samples::catalog_with_frames();
+    let frame = catalog.entries.iter().find(|one| one.name == "by_vessel");
+    insta::assert_snapshot!(help::table_page(frame.unwrap()).plain, @"
+    frame by_vessel · 1_000_000 rows × 3 columns, 76.3 MiB on 2 engines, by MMSI
+    ┌─────────────┬──────┬──────┬───────┬───────┐
+    │ column      ┆ type ┆  min ┆   max ┆ nulls │
+    ╞═════════════╪══════╪══════╪═══════╪═══════╡
+    │ MMSI        ┆ i64  ┆    9 ┆   999 ┆     0 │
+    │ SOG         ┆ f64  ┆ -0.5 ┆ 102.2 ┆    14 │
+    │ Vessel Type ┆ str  ┆      ┆       ┆ 2_000 │
+    └─────────────┴──────┴──────┴───────┴───────┘
+
+    CREATE VIEW ais AS SELECT 1
     ");
 }
 

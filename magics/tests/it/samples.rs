@@ -175,11 +175,19 @@ pub(crate) fn memory() -> Vec<proto::EngineMemory> {
 
 /// The catalog with a frame by hash of two engines, and one that another session has published and lost.
 pub(crate) fn catalog_with_frames() -> proto::Catalog {
-    let part = |rank, partition, rows| proto::PartitionFacts {
+    let column = |least: &str, greatest: &str, nulls| proto::ColumnFacts {
+        least: least.into(),
+        greatest: greatest.into(),
+        nulls,
+    };
+    // As numbers, 9 is less than 10.
+    let columns = |least| vec![column(least, "999", 0), column("-0.5", "102.2", 7)];
+    let part = |rank, partition, rows, least| proto::PartitionFacts {
         rank,
         partition,
         rows,
         bytes: rows * 80,
+        columns: [columns(least), vec![column("", "", 1_000)]].concat(),
     };
     let frame = |id: &str, session: &str, columns: &[&str]| proto::Frame {
         layout: Some(proto::FrameLayout {
@@ -192,7 +200,7 @@ pub(crate) fn catalog_with_frames() -> proto::Catalog {
         }),
         segments: vec![proto::Segment {
             id: id.repeat(32),
-            partitions: vec![part(0, 0, 600_000), part(1, 0, 400_000)],
+            partitions: vec![part(0, 0, 600_000, "10"), part(1, 0, 400_000, "9")],
             ..Default::default()
         }],
         session: session.into(),

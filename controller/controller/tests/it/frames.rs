@@ -29,6 +29,7 @@ fn made(query: &str, sql: &str) -> FrameMade {
         partition: 0,
         rows: 10,
         bytes: 80,
+        columns: Vec::new(),
     };
     let lineage = Lineage {
         sql: sql.to_string(),

@@ -2,6 +2,7 @@
 //! behaviour.
 #![cfg(test)]
 
+mod bounds;
 mod budget;
 mod frame_store;
 mod placement;
