@@ -336,6 +336,27 @@ fn lines_end_cleanly() {
     }));
 }
 
+/// `file::test` in the table of traps.
+#[test]
+fn tests_that_are_told_of_exist() {
+    let table = repository().join("tests/traps.md");
+    let table = fs::read_to_string(table).unwrap();
+    let told: Vec<(&str, &str)> = table
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|code| code.split_once("::"))
+        .filter(|(file, _)| file.ends_with(".rs") || file.ends_with(".py"))
+        .collect();
+    assert!(told.len() > 100, "{}", told.len());
+    check(told.into_iter().filter_map(|(file, test)| {
+        let text = fs::read_to_string(repository().join(file)).unwrap_or_default();
+        let heads = [format!("fn {test}("), format!("def {test}(")];
+        let is_there = heads.iter().any(|head| text.contains(head));
+        (!is_there).then(|| format!("tests/traps.md: no {file}::{test}"))
+    }));
+}
+
 #[test]
 fn notebooks_are_kept_without_outputs() {
     let files = tracked_files();

@@ -115,3 +115,16 @@ fn a_named_session_lasts() {
     assert_eq!(session("SELECT * FROM kept"), "seven\n7\n");
     assert!(cluster.sql_error("SELECT * FROM kept").contains("kept"));
 }
+
+#[test]
+fn a_query_with_names_of_its_own_is_a_view_a_frame_and_a_file() {
+    let cluster = TestCluster::start(2);
+    let printed = cluster.sql(
+        "CREATE VIEW v AS WITH a AS (SELECT 2 AS n) SELECT n FROM a; \
+         CREATE TABLE f AS WITH a AS (SELECT n FROM v) SELECT n + 1 AS n FROM a; \
+         COPY (WITH a AS (SELECT n FROM f) SELECT n FROM a) TO 'with.csv'; \
+         WITH a AS (SELECT n FROM f) SELECT n FROM a UNION ALL SELECT n FROM 'with.csv' \
+         UNION ALL SELECT n FROM v ORDER BY n",
+    );
+    assert!(printed.ends_with("n\n2\n3\n3\n"), "{printed}");
+}

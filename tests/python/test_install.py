@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 
 def test_the_kernel_is_installed_with_or_without_a_toolchain(home, tmp_path):
@@ -24,6 +25,20 @@ def test_installing_compiles_what_the_first_rust_cell_needs(home, tmp_path):
     # The second time there is nothing to compile.
     again = home.bireme("install", "--prefix", tmp_path, timeout=60).stderr.decode()
     assert "Rust cells are ready" in again and "crates begun" not in again, again
+
+
+def test_a_toolchain_without_the_shared_standard_library_is_told(home, tmp_path):
+    script = tmp_path / "bin" / "rustc"
+    script.parent.mkdir()
+    (tmp_path / "libraries").mkdir()
+    real = shutil.which("rustc")
+    script.write_text(f"""#!/bin/sh
+case "$*" in *target-libdir*) echo {tmp_path}/libraries ;; *) exec {real} "$@" ;; esac
+""")
+    script.chmod(0o755)
+    environment = home.environment | {"PATH": f"{script.parent}:{home.environment['PATH']}"}
+    said = home.bireme("install", "--prefix", tmp_path, env=environment).stderr.decode()
+    assert "libstd-*.so" in said and "https://rustup.rs" in said and "SQL cells are ready" in said, said
 
 
 def test_crates_that_cannot_be_read_are_told_at_installation(home, tmp_path):

@@ -242,3 +242,12 @@ def test_a_garbage_connection_harms_nobody(kernel):
     shell.send_multipart([b"<IDS|MSG>", b"short"])
     shell.send_multipart([b"<IDS|MSG>", b"0" * 64, b"{}", b"{}", b"{}", b"{}"])
     kernel.until_idle(listener, kernel.execute(shell, "print still here"))
+
+def test_a_kernel_that_nobody_listens_to_answers_all_the_same(kernel):
+    shell = kernel.connect("shell", zmq.DEALER)
+    request = kernel.execute(shell, "print unheard")
+    reply = kernel.receive(shell)
+    assert (reply["parent_header"]["msg_id"], reply["content"]["status"]) == (request, "ok")
+    late = kernel.subscriber()
+    assert kernel.receive(late)["msg_type"] == "iopub_welcome"
+    kernel.until_idle(late, kernel.execute(shell, "print heard"))

@@ -177,6 +177,7 @@ def test_outputs_of_a_notebook_from_elsewhere_keep_their_looks(lab, bireme_kerne
         "%memory",
         'Table::new([Column::new("n", vec![1, 2])])?',
         'Shown::new().with("text/plain", "plain").with("text/markdown", "*mark*").with("text/html", "<i>rich</i>").send();',
+        'Shown::new().with("text/plain", "bar").with("text/html", "<progress value=\\"5\\" max=\\"9\\"></progress>").send();',
     ]
     path = write(tmp_path, bireme_kernel, cells)
     home.bireme("run", tmp_path / path, "-o", tmp_path / "executed.ipynb")
@@ -188,7 +189,7 @@ def test_outputs_of_a_notebook_from_elsewhere_keep_their_looks(lab, bireme_kerne
     lab.screenshot(tmp_path / "untrusted.png")
     for index, html in enumerate(wanted):
         cell = lab.cells()[index]
-        for tag in ("table", "th", "td", "details", "summary", "small"):
+        for tag in ("table", "th", "td", "details", "summary", "small", "meter", "progress"):
             found = cell.find_elements("css selector", f".jp-RenderedHTML {tag}")
             assert len(found) == html.count(f"<{tag}>") + html.count(f"<{tag} "), (index, tag)
     number = lab.cells()[0].find_elements("css selector", ".jp-RenderedHTML td")[0]

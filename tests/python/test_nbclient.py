@@ -215,7 +215,32 @@ def test_views_outlive_the_kernel(bireme_kernel, monkeypatch):
     ],
 )
 def test_a_failing_rust_cell_stops_the_notebook(bireme_kernel, cell, ename, says):
+    cells = [nbformat.v4.new_code_cell(one) for one in (cell, "%%sql\nSELECT 2 AS two")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    client = nbclient.NotebookClient(notebook, kernel_name=bireme_kernel, timeout=CELL_SECONDS)
     with pytest.raises(CellExecutionError) as raised:
-        run([cell, "%%sql\nSELECT 2 AS two"], bireme_kernel)
+        client.execute()
+    # A line about what was waited for may come before; nothing goes to standard error as well.
+    kinds = [output.output_type for output in notebook.cells[0].outputs]
+    assert kinds.count("error") == 1 and "stream" not in kinds, notebook.cells[0].outputs
+    assert not notebook.cells[1].outputs
     assert raised.value.ename == ename, raised.value
     assert says in f"{raised.value.evalue}\n{raised.value.traceback}", raised.value
+
+def test_a_cell_saves_one_line_of_progress_whatever_it_does(bireme_kernel):
+    query = "SELECT sum(value) AS s FROM range(30000000)"
+    rust = f'for _ in 0..3 {{ sql("{query}")?.collect()?; }}'
+    cells = run(
+        ["%config progress.after 1ms", f"%sql {query}\n%sql {query}", f"%%sql\n{query};\n{query}", rust],
+        bireme_kernel,
+    )
+    for cell in cells[1:]:
+        shown = [output["data"]["text/plain"] for output in cell.outputs if output["output_type"] == "display_data"]
+        lines = [text for text in shown if text.startswith("1 row in ")]
+        assert len(lines) == 1 and not any("[#" in text or "[·" in text for text in shown), shown
+
+
+def test_cells_can_tell_that_they_run_in_a_notebook(bireme_kernel):
+    # As the guide says.
+    cells = run(['std::env::var_os("BIREME_HOME").is_some()'], bireme_kernel)
+    assert plain(cells[0]) == "true"

@@ -154,3 +154,23 @@ def resident(process):
     status = pathlib.Path(f"/proc/{process}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024
+
+def test_a_thread_that_outlives_its_cell_prints_below_it(client):
+    sleep = "std::thread::sleep(std::time::Duration::from_secs(1))"
+    reply, messages = run(client, f'std::thread::spawn(|| {{ {sleep}; println!("late"); }});')
+    assert reply["status"] == "ok", reply
+    late = client.get_iopub_msg(timeout=CELL_SECONDS)
+    assert late["content"] == {"name": "stdout", "text": "late\n"}, late
+    assert late["parent_header"]["msg_id"] == messages[-1]["parent_header"]["msg_id"]
+
+
+def test_both_streams_keep_their_order_where_each_is_flushed(client):
+    lines = "".join(f'println!("out {n}"); eprintln!("err {n}"); pause();\n' for n in range(3))
+    # Each has a pipe of its own: what is written 50 ms apart is told apart.
+    pause = "fn pause() { std::thread::sleep(std::time::Duration::from_millis(50)) }\n"
+    _, messages = run(client, pause + lines)
+    said = "".join(message["content"]["text"] for message in messages if message["msg_type"] == "stream")
+    order = [line.split()[1] for line in said.splitlines()]
+    assert order == ["0", "0", "1", "1", "2", "2"], said
+    last = [message["msg_type"] for message in messages][-1]
+    assert last == "status", messages

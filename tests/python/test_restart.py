@@ -3,6 +3,8 @@
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import time
 
 import nbclient
@@ -176,3 +178,54 @@ def test_a_subshell_answers_while_the_main_shell_is_busy(start_kernel):
             break
     assert "42" in "\n".join(texts), texts
     kernel.manager.interrupt_kernel()
+
+SERVER = """
+import os, sys, time
+from jupyter_client import KernelManager
+manager = KernelManager(kernel_name=sys.argv[1])
+manager.start_kernel(env=os.environ | {"BIREME_SESSION": "orphaned"})
+client = manager.client()
+client.start_channels()
+client.wait_for_ready(timeout=300)
+for cell in ("%%sql kept --persist\\nSELECT 1 AS a", "let x = 1;"):
+    client.execute_interactive(cell, timeout=300, output_hook=lambda message: None)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_kernel_ends_with_the_server_that_started_it_and_engines_stay(bireme_kernel, home):
+    command = [sys.executable, "-c", SERVER, bireme_kernel]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout.readline() == "ready\n"
+        engines = with_words(home, "engine", "controller", "launcher")
+        assert len(engines) == 4 and with_words(home, "kernel") and with_words(home, *RUST)
+    finally:
+        server.kill()
+        server.wait()
+    deadline = time.monotonic() + GONE_SECONDS
+    while (left := with_words(home, "kernel", *RUST)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not left, f"orphans {GONE_SECONDS} s after the server: {left}"
+    assert with_words(home, "engine", "controller", "launcher") == engines
+
+
+# 0.1 s is promised, JupyterLab gives up after 3; the rest is Python's and a busy machine's.
+ANSWER_SECONDS = 1
+
+
+def test_a_kernel_answers_before_there_are_rust_and_a_cluster(bireme_kernel, home):
+    manager = KernelManager(kernel_name=bireme_kernel)
+    began = time.monotonic()
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.kernel_info(reply=True, timeout=CELL_SECONDS)
+        took = time.monotonic() - began
+        assert took < ANSWER_SECONDS, f"{took:.2f} s"
+        assert not with_words(home, "engine", "controller", *RUST)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

@@ -1,5 +1,8 @@
 """`bireme run`: notebooks without a front end, written as valid nbformat."""
 
+import subprocess
+import sys
+
 import nbformat
 
 FAILING = ["%%sql\nSELECT 1 AS one", "%%sql\nSELECT nothing FROM nowhere", "%%sql\nSELECT 3 AS three"]
@@ -63,3 +66,10 @@ def test_a_file_that_is_no_notebook_is_refused(home, tmp_path):
     path.write_text('{"cells": [')
     done = home.bireme("run", path, check=False)
     assert done.returncode != 0 and "broken.ipynb" in done.stderr.decode(), done
+
+def test_what_ran_becomes_a_page_with_its_tables(home, tmp_path):
+    path = write(tmp_path, ["%%sql\nSELECT 41 + 1 AS answer"])
+    run(home, path)
+    command = [sys.executable, "-m", "nbconvert", "--to", "html", "--stdout", path.with_suffix(".out.ipynb")]
+    page = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert "<table" in page and "answer" in page and "42</td>" in page

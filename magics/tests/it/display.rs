@@ -347,3 +347,28 @@ proptest! {
         prop_assert!(widths.len() <= 1, "every line is as wide as the others");
     }
 }
+
+#[test]
+fn a_long_text_is_clipped_and_its_title_tells_more() {
+    let text = "0123456789".repeat(500);
+    let column: ArrayRef = Arc::new(StringArray::from(vec![text.as_str()]));
+    let bundle = drawn(&[batch(vec![("s", column)])], 1, Extent::default(), None);
+    let html = bundle.html.unwrap();
+    let (_, rest) = html.split_once("title=\"").unwrap();
+    let (title, rest) = rest.split_once("\">").unwrap();
+    let (shown, _) = rest.split_once("</td>").unwrap();
+    assert!(
+        (100..=2048).contains(&title.len()) && text.starts_with(title.trim_end_matches('…')),
+        "{title}"
+    );
+    assert!(
+        shown.chars().count() == 100 && shown.ends_with('…'),
+        "{shown}"
+    );
+    let widest = bundle
+        .plain
+        .lines()
+        .skip(1)
+        .map(|line| line.chars().count());
+    assert_eq!(widest.max(), Some(32 + 4), "{}", bundle.plain);
+}

@@ -2,6 +2,7 @@
 
 use crate::notebook::{DEADLINE, Place, until_printed};
 use bireme_jupyter::wire::IsCompleteReply;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn everything_completes_while_a_cell_runs() {
@@ -41,8 +42,12 @@ async fn rust_completes_and_documents_once_it_is_up() {
     notebook.run("print one").await;
     let completed = notebook.front_end.complete("é.", 2).await.unwrap();
     assert_eq!(
-        (completed.matches, completed.cursor_start),
+        (completed.matches.clone(), completed.cursor_start),
         (vec!["push".to_owned()], 2)
+    );
+    assert_eq!(
+        completed.metadata["_jupyter_types_experimental"],
+        json!([{"start": 2, "end": 2, "text": "push", "type": "function", "signature": "fn push"}])
     );
     let inspected = notebook.front_end.inspect("v.push", 6).await.unwrap();
     assert_eq!(inspected.data.plain_text(), Some("documentation"));
@@ -54,6 +59,29 @@ async fn rust_completes_and_documents_once_it_is_up() {
         ),
         ("rust", "1.99.0")
     );
+    notebook.close().await;
+}
+
+/// As the bytes have it: our own types would read a misspelt field back.
+#[tokio::test]
+async fn front_ends_learn_how_to_colour_cells() {
+    let place = Place::new();
+    let notebook = place.open("a.ipynb").await;
+    let asked = notebook
+        .front_end
+        .shell_request("kernel_info_request", json!({}));
+    let info: Value = asked.await.unwrap();
+    for (key, expected) in [
+        ("name", "rust"),
+        ("file_extension", ".rs"),
+        ("mimetype", "text/rust"),
+        ("pygments_lexer", "rust"),
+        ("codemirror_mode", "rust"),
+    ] {
+        assert_eq!(info["language_info"][key], expected, "{key}: {info}");
+    }
+    let features = json!(["iopub_welcome", "kernel subshells"]);
+    assert_eq!(info["supported_features"], features);
     notebook.close().await;
 }
 
