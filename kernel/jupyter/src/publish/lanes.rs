@@ -29,6 +29,8 @@ const FIRST_FLUSH: Duration = Duration::from_millis(50);
 const NEXT_FLUSH: Duration = Duration::from_millis(100);
 /// Bytes of other messages that may wait; beyond it text is cut short, and they wait no longer.
 const BEHIND_BYTES_MAX: usize = 32 << 20;
+/// So often the two streams of a request may take turns while their text waits.
+const TURNS_MAX: usize = 6;
 /// Empty lanes are swept when there are more than this.
 const LANES_SWEEP: usize = 64;
 /// Text is not sent in smaller pieces than this just because the rate is used up.
@@ -238,17 +240,25 @@ impl Lane {
             .sum()
     }
 
-    /// Joins text to the last of its stream, unless another message stands behind that.
+    /// Joins text to what waits of its stream. The two streams keep their order while they take few
+    /// turns, and no other message is passed.
     fn add_text(&mut self, name: StreamName, bytes: &[u8], limit: usize) {
-        let mut texts = self.items.iter_mut().rev().map_while(|item| match item {
-            Item::Text(known, text) => Some((known, text)),
-            Item::Message(_) | Item::Barrier(_) => None,
+        let is_text = |item: &&Item| matches!(item, Item::Text(..));
+        let turns = self.items.iter().rev().take_while(is_text).count();
+        let reach = match turns {
+            TURNS_MAX.. => turns,
+            _ => 1,
+        };
+        let mut last = self.items.iter_mut().rev().take(reach);
+        let joined = last.find_map(|item| match item {
+            Item::Text(known, text) if *known == name => Some(text),
+            Item::Text(..) | Item::Message(_) | Item::Barrier(_) => None,
         });
-        if let Some((_, text)) = texts.find(|(known, _)| **known == name) {
+        if let Some(text) = joined {
             text.push(bytes, limit);
             return;
         }
-        drop(texts);
+        drop(last);
         let mut text = PendingText::default();
         text.push(bytes, limit);
         self.items.push_back(Item::Text(name, text));
