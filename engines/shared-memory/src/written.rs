@@ -7,14 +7,19 @@ use crate::mapping::{Mapping, Released};
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamDecoder;
+use arrow::ipc::convert::fb_to_schema;
+use arrow::ipc::reader::FileDecoder;
 use arrow::ipc::writer::StreamEncoder;
+use arrow::ipc::{Block, MessageHeader, root_as_message};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// The end of an Arrow IPC stream. The decoder gives a batch without columns, whose body has no
+/// The end of an Arrow IPC stream. Arrow's decoder gives a batch without columns, whose body has no
 /// bytes, only when something follows it.
 const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
+/// Where a message tells how long its head is, behind four bytes that begin it.
+const LENGTH_AT: usize = 4;
 
 /// A batch as an Arrow IPC stream of its own, in pieces that share its memory.
 #[derive(Debug)]
@@ -96,11 +101,37 @@ impl Mapping {
         }
         let block = self.block(offset, bytes, released)?;
         let buffer = Buffer::from(Bytes::from_owner(block));
-        // SAFETY: these bytes are what Arrow's encoder wrote for a batch that exists, nobody but this
-        // process writes to an arena, and an arena leaves a place alone until it is released.
-        let mut decoder = unsafe { StreamDecoder::new().with_skip_validation(true) };
-        let batch = decoder.decode(&mut buffer.clone()).ok().flatten();
+        let batch = decode_unseen(&buffer);
         let batch = batch.ok_or_else(|| misplaced("there is no batch"))?;
         Ok((buffer, batch))
+    }
+}
+
+/// The batch in a stream that [`EncodedBatch`] has made, its values unseen: Arrow's own decoder of
+/// streams looks at them also when it is told not to.
+fn decode_unseen(bytes: &Buffer) -> Option<RecordBatch> {
+    let mut rest = bytes.clone();
+    let mut decoder: Option<FileDecoder> = None;
+    loop {
+        let length: [u8; 4] = rest.get(LENGTH_AT..LENGTH_AT + 4)?.try_into().ok()?;
+        let head = LENGTH_AT + 4 + usize::try_from(i32::from_le_bytes(length)).ok()?;
+        let message = root_as_message(rest.get(LENGTH_AT + 4..head)?).ok()?;
+        let body = usize::try_from(message.bodyLength()).ok()?;
+        let block = Block::new(0, i32::try_from(head).ok()?, message.bodyLength());
+        let whole = rest.slice_with_length(0, head.checked_add(body)?);
+        match message.header_type() {
+            MessageHeader::Schema => {
+                let schema = Arc::new(fb_to_schema(message.header_as_schema()?));
+                let fresh = FileDecoder::new(schema, message.version());
+                // SAFETY: Arrow's encoder wrote these bytes for a batch that exists, nobody but this
+                // process writes to an arena, and an arena leaves a place alone until it is released.
+                decoder = Some(unsafe { fresh.with_skip_validation(true) });
+            }
+            MessageHeader::DictionaryBatch => {
+                decoder.as_mut()?.read_dictionary(&block, &whole).ok()?;
+            }
+            _ => return decoder?.read_record_batch(&block, &whole).ok()?,
+        }
+        rest = rest.slice(whole.len());
     }
 }

@@ -2,8 +2,13 @@
 
 #![cfg(test)]
 
+use arrow::array::{
+    Array, ArrayRef, DictionaryArray, Int64Array, ListArray, RecordBatch, StringArray,
+    StringViewArray,
+};
+use arrow::datatypes::Int32Type;
 use bireme_shared_memory::{
-    Arena, Block, Filling, Mapping, Place, SharedMemoryError, is_handed, open_sealed,
+    Arena, Block, EncodedBatch, Filling, Mapping, Place, SharedMemoryError, is_handed, open_sealed,
     receive_with_descriptor, seal, send_with_descriptor,
 };
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -171,4 +176,54 @@ fn tempfile() -> OwnedFd {
     let file = nix::sys::memfd::memfd_create("unsealed", flags).unwrap();
     nix::unistd::ftruncate(&file, 4096).unwrap();
     file
+}
+
+#[test]
+fn a_batch_is_read_where_it_was_written() {
+    let texts = ["a text of more than twelve bytes", "short", ""];
+    let lists = (0..3).map(|n| (n != 1).then(|| vec![Some(n), None]));
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        (
+            "n",
+            Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])),
+        ),
+        ("v", Arc::new(StringViewArray::from(texts.to_vec()))),
+        ("s", Arc::new(StringArray::from(texts.to_vec()))),
+        (
+            "d",
+            Arc::new(texts.into_iter().collect::<DictionaryArray<Int32Type>>()),
+        ),
+        (
+            "l",
+            Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists)),
+        ),
+    ];
+    let columns = columns
+        .into_iter()
+        .map(|(name, column)| (name, column, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    let mut arena = Arena::new("test", 1 << 20, 0).unwrap();
+    let mapping = Mapping::of(&arena).unwrap();
+    for batch in [batch.clone(), batch.slice(1, 2), batch.slice(0, 0)] {
+        let encoded = EncodedBatch::new(&batch).unwrap();
+        let written = arena.write_batch(&encoded).unwrap().unwrap();
+        let (bytes, read) = mapping.batch(written, Arc::new(|_| {})).unwrap();
+        assert_eq!(read, batch);
+        let pieces: Vec<&[u8]> = encoded.pieces().iter().map(|one| one.as_slice()).collect();
+        assert_eq!(bytes.as_slice(), pieces.concat());
+        let lies_there = bytes.as_ptr_range();
+        for data in read.columns().iter().map(|column| column.to_data()) {
+            let mut buffers = data.buffers().iter().filter(|one| !one.is_empty());
+            assert!(buffers.all(|one| lies_there.contains(&one.as_ptr())));
+        }
+    }
+    // A place of another arena is none of this.
+    let mut other = Arena::new("other", 1 << 20, 0).unwrap();
+    let written = other.write_batch(&EncodedBatch::new(&batch).unwrap());
+    let refused = mapping.batch(written.unwrap().unwrap(), Arc::new(|_| {}));
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.ends_with("the batch lies in another arena"),
+        "{refused}"
+    );
 }
