@@ -20,9 +20,11 @@ type Range = (ScalarValue, ScalarValue);
 /// What is known of the values of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ColumnBounds {
-    /// The least and the greatest; none where they are not kept, or all is null.
+    /// The least and the greatest; none where they are not known, or all is null.
     range: Option<Range>,
     nulls: usize,
+    /// Whether all values were looked at.
+    is_seen: bool,
 }
 
 impl ColumnBounds {
@@ -31,6 +33,16 @@ impl ColumnBounds {
         Self {
             range: range(column.as_ref()),
             nulls: column.logical_null_count(),
+            is_seen: true,
+        }
+    }
+
+    /// Of a column in memory that this process need not touch otherwise.
+    pub(crate) fn unseen(column: &ArrayRef) -> Self {
+        Self {
+            range: None,
+            nulls: column.logical_null_count(),
+            is_seen: false,
         }
     }
 
@@ -39,12 +51,14 @@ impl ColumnBounds {
         Self {
             range: None,
             nulls: 0,
+            is_seen: true,
         }
     }
 
     /// Adds what is known of more rows of the column.
     pub(crate) fn add(&mut self, more: &Self) {
         self.nulls += more.nulls;
+        self.is_seen &= more.is_seen;
         let Some((least, greatest)) = &more.range else {
             return;
         };
@@ -61,7 +75,7 @@ impl ColumnBounds {
 
     /// As they go to the catalog.
     pub(crate) fn facts(&self) -> ColumnFacts {
-        let range = self.range.as_ref();
+        let range = self.range.as_ref().filter(|_| self.is_seen);
         let texts = range.and_then(|(least, greatest)| Some((text(least)?, text(greatest)?)));
         let (least, greatest) = texts.unwrap_or_default();
         ColumnFacts {

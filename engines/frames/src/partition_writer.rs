@@ -52,6 +52,7 @@ impl PartitionWriter {
         let partition = &self.partition;
         let offers = self.offers(batch);
         let mut columns = Vec::with_capacity(partition.columns.len());
+        let mut bounds = Vec::with_capacity(batch.num_columns());
         let (mut homeless, mut pieces) = (Vec::new(), Vec::new());
         let values = batch.columns().iter().zip(&partition.columns);
         for (index, ((values, column), offer)) in values.zip(offers).enumerate() {
@@ -59,8 +60,14 @@ impl PartitionWriter {
             let alone = alone.map_err(|source| codec_error("keep", batch.num_rows(), 1, source))?;
             let begun = Instant::now();
             let (chunk, rest) = match offer.filter(|offer| offer.accept(self.store.budget())) {
-                Some(offer) => (Chunk::take_over(offer, &column.schema)?, None),
-                None => Chunk::keep(&alone, self.store.host(), partition.index())?,
+                Some(offer) => {
+                    bounds.push(ColumnBounds::unseen(values));
+                    (Chunk::take_over(offer, &column.schema)?, None)
+                }
+                None => {
+                    bounds.push(ColumnBounds::of(values));
+                    Chunk::keep(&alone, self.store.host(), partition.index())?
+                }
             };
             match rest {
                 Some(piece) => {
@@ -82,7 +89,6 @@ impl PartitionWriter {
             let counters = self.store.counters();
             counters.kept_on_disk(written, begun.elapsed());
         }
-        let bounds = batch.columns().iter().map(ColumnBounds::of).collect();
         partition.add(batch.num_rows(), columns, bounds);
         Ok(())
     }
