@@ -1,10 +1,11 @@
 //! What a frame's columns hold, from the facts in its catalog entry: the least and the greatest value
 //! and the nulls.
 
-use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::array::{ArrayRef, StringArray};
 use arrow::compute::{SortOptions, cast, sort_to_indices};
 use arrow_schema::{DataType, Schema};
-use bireme_protocol::proto::{CatalogEntry, ColumnFacts, LayoutKind, PartitionFacts};
+use bireme_protocol::frame_facts::ColumnEnds;
+use bireme_protocol::proto::{CatalogEntry, PartitionFacts};
 use std::sync::Arc;
 
 /// What is known of a column.
@@ -17,52 +18,49 @@ pub(crate) struct ColumnRange {
 
 /// Of each column; nothing for what is no frame, or where some of its rows came without facts.
 pub(crate) fn ranges(entry: &CatalogEntry) -> Option<Vec<ColumnRange>> {
-    entry.frame.as_ref()?;
+    let partitions: Vec<&PartitionFacts> = entry.frame.as_ref()?.counted_partitions().collect();
     let schema: Schema = serde_json::from_str(&entry.schema_json).ok()?;
-    let partitions = with_rows(entry);
     let fields = schema.fields().iter().enumerate();
-    let ranges = fields.map(|(index, field)| {
-        let facts = partitions.iter().map(|one| one.columns.get(index));
-        let facts: Option<Vec<&ColumnFacts>> = facts.collect();
-        Some(range(&facts?, field.data_type()))
-    });
+    let ranges = fields.map(|(index, field)| range(&partitions, index, field.data_type()));
     ranges.collect()
 }
 
-/// The partitions that have rows; of copies one.
-fn with_rows(entry: &CatalogEntry) -> Vec<&PartitionFacts> {
-    let frame = entry.frame.iter();
-    let partitions = frame.flat_map(|frame| frame.segments.iter().flat_map(|one| &one.partitions));
-    let partitions: Vec<_> = partitions.filter(|one| one.rows > 0).collect();
-    let layout = entry.frame.as_ref().and_then(|frame| frame.layout.as_ref());
-    let is_copied = layout.is_some_and(|layout| layout.kind() == LayoutKind::Replicated);
-    let copy = partitions.iter().map(|one| one.rank).min();
-    let counts = |one: &&PartitionFacts| !is_copied || Some(one.rank) == copy;
-    partitions.into_iter().filter(counts).collect()
+fn range(partitions: &[&PartitionFacts], index: usize, kind: &DataType) -> Option<ColumnRange> {
+    let facts = partitions.iter().map(|one| one.columns.get(index));
+    let nulls = facts.map(|facts| Some(facts?.nulls)).sum::<Option<u64>>()?;
+    let (mut least, mut greatest) = (Vec::new(), Vec::new());
+    for partition in partitions {
+        match partition.ends(index) {
+            // The others may hold neither the least nor the greatest.
+            ColumnEnds::Unknown => {
+                return Some(ColumnRange {
+                    nulls,
+                    ..ColumnRange::default()
+                });
+            }
+            ColumnEnds::AllNull => {}
+            ColumnEnds::Values(low, high) => {
+                least.push(low);
+                greatest.push(high);
+            }
+        }
+    }
+    Some(ColumnRange {
+        least: first(&least, kind, false),
+        greatest: first(&greatest, kind, true),
+        nulls,
+    })
 }
 
-fn range(facts: &[&ColumnFacts], kind: &DataType) -> ColumnRange {
-    let first = |end: fn(&ColumnFacts) -> &str, descending| {
-        let texts = facts
-            .iter()
-            .map(|one| end(one))
-            .filter(|text| !text.is_empty());
-        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
-        let values = cast(&texts, kind)
-            .ok()
-            .filter(|values| values.null_count() == 0)?;
-        let order = SortOptions {
-            descending,
-            nulls_first: false,
-        };
-        let first = sort_to_indices(&values, Some(order), Some(1)).ok()?;
-        let first = first.values().first()?;
-        let texts = texts.as_any().downcast_ref::<StringArray>()?;
-        Some(texts.value(*first as usize).to_string())
+/// The first of these texts in the order of their values.
+fn first(texts: &[&str], kind: &DataType, descending: bool) -> Option<String> {
+    let values: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+    let values = cast(&values, kind).ok()?;
+    let order = SortOptions {
+        descending,
+        nulls_first: false,
     };
-    ColumnRange {
-        least: first(|one| &one.least, false),
-        greatest: first(|one| &one.greatest, true),
-        nulls: facts.iter().map(|one| one.nulls).sum(),
-    }
+    let order = sort_to_indices(&values, Some(order), Some(1)).ok()?;
+    let first = usize::try_from(*order.values().first()?).ok()?;
+    texts.get(first).map(|text| (*text).to_string())
 }

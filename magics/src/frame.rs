@@ -124,27 +124,14 @@ pub(crate) fn size(entry: &CatalogEntry) -> Size {
     let Some(frame) = &entry.frame else {
         return Size::default();
     };
-    let parts = || {
-        frame
-            .segments
-            .iter()
-            .flat_map(|segment| &segment.partitions)
-    };
-    let kind = frame
-        .layout
-        .as_ref()
-        .map_or(LayoutKind::Unspecified, |layout| layout.kind());
-    let mut ranks: Vec<u32> = parts()
+    let held = frame.segments.iter().flat_map(|one| &one.partitions);
+    let mut ranks: Vec<u32> = held
         .filter(|part| part.rows > 0)
         .map(|part| part.rank)
         .collect();
     ranks.sort_unstable();
     ranks.dedup();
-    let copy = ranks
-        .first()
-        .copied()
-        .filter(|_| kind == LayoutKind::Replicated);
-    let counted = parts().filter(|part| copy.is_none_or(|rank| rank == part.rank));
+    let counted = frame.counted_partitions();
     let (rows, bytes) = counted.fold((0, 0), |(rows, bytes), part| {
         (rows + part.rows, bytes + part.bytes)
     });

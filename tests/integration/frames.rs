@@ -127,6 +127,18 @@ fn what_a_frame_knows_of_its_columns_saves_reading_them() {
         .find(|line| line.contains("FrameScanExec"))
         .unwrap();
     assert!(scan.contains("batches where k"), "{plan}");
+    let rows_read = |query: &str| {
+        let arguments = ["sql", "--session", "s", query];
+        let said = cluster.bireme(&arguments).to_string();
+        let (_, said) = said.split_once("read ").unwrap();
+        let digits = said.chars().take_while(|c| *c != ' ' && *c != ',');
+        let digits: String = digits.filter(char::is_ascii_digit).collect();
+        digits.parse::<u64>().unwrap()
+    };
+    let of_all = rows_read("SELECT sum(g) FROM f WHERE g >= 0");
+    let of_few = rows_read(&wanted("f"));
+    assert_eq!(of_all, 120_000);
+    assert!(of_few < 80_000, "{of_few} of {of_all} rows were read");
     let extremes = "SELECT min(k) AS low, max(k) AS high, count(s) AS s FROM f";
     assert_eq!(sql(&cluster, extremes), "low,high,s\n0,59999,96000\n");
     // They are known before anything runs.

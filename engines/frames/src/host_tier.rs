@@ -186,12 +186,12 @@ impl SharedArena {
     /// Frees a place, and then the room in the budget, when nobody reads it any more.
     fn released(self: &Arc<Self>, budget: &Arc<Budget>, room: Reserved) -> Released {
         let (arena, budget) = (Arc::clone(self), Arc::clone(budget));
-        let room = Mutex::new(Some(room));
         Arc::new(move |offset| {
+            // It goes with this, which is called once.
+            let _room = &room;
             if let Err(error) = arena.change(&budget, |arena| arena.release(offset)) {
                 tracing::error!(%error, "release memory of a frame");
             }
-            drop(room.lock().take());
         })
     }
 }

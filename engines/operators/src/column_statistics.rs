@@ -1,85 +1,62 @@
 //! What the planner may go by of a frame's columns: the facts that its partitions came with.
 
-use bireme_protocol::proto::{ColumnFacts, PartitionFacts};
+use bireme_protocol::frame_facts::ColumnEnds;
+use bireme_protocol::proto::PartitionFacts;
+use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::compute::{SortOptions, cast, sort_to_indices};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue};
+use std::sync::Arc;
 
 /// The statistics of each column over all of these partitions.
 pub(crate) fn column_statistics<'a>(
     schema: &SchemaRef,
-    partitions: impl Iterator<Item = &'a PartitionFacts> + Clone,
+    partitions: impl Iterator<Item = &'a PartitionFacts>,
 ) -> Vec<ColumnStatistics> {
-    let with_rows = partitions.filter(|partition| partition.rows > 0);
+    let partitions: Vec<&PartitionFacts> = partitions.collect();
     let fields = schema.fields().iter().enumerate();
-    let of_column = fields.map(|(index, field)| {
-        let facts = with_rows.clone().map(|partition| {
-            let facts = partition.columns.get(index)?;
-            Some(Known::new(facts, partition.rows, field.data_type()))
-        });
-        let known: Option<Vec<Known>> = facts.collect();
-        known.map_or_else(ColumnStatistics::new_unknown, |known| of_all(&known))
-    });
-    of_column.collect()
+    fields
+        .map(|(index, field)| of_column(&partitions, index, field.data_type()))
+        .collect()
 }
 
-/// What is known of a column of one partition.
-struct Known {
-    nulls: u64,
-    range: Range,
-}
-
-enum Range {
-    Unknown,
-    AllNull,
-    Values(ScalarValue, ScalarValue),
-}
-
-impl Known {
-    fn new(facts: &ColumnFacts, rows: u64, kind: &DataType) -> Self {
-        let value = |text: &str| ScalarValue::try_from_string(text.to_string(), kind).ok();
-        let range = match (value(&facts.least), value(&facts.greatest)) {
-            _ if facts.nulls == rows => Range::AllNull,
-            (Some(least), Some(greatest)) if !facts.least.is_empty() => {
-                Range::Values(least, greatest)
-            }
-            _ => Range::Unknown,
-        };
-        Self {
-            nulls: facts.nulls,
-            range,
-        }
-    }
-}
-
-fn of_all(known: &[Known]) -> ColumnStatistics {
+fn of_column(partitions: &[&PartitionFacts], index: usize, kind: &DataType) -> ColumnStatistics {
     let mut statistics = ColumnStatistics::new_unknown();
-    let nulls: u64 = known.iter().map(|one| one.nulls).sum();
+    let facts = partitions.iter().map(|one| one.columns.get(index));
+    let nulls: Option<u64> = facts.map(|facts| Some(facts?.nulls)).sum();
+    let Some(nulls) = nulls else {
+        return statistics;
+    };
     statistics.null_count = Precision::Exact(nulls as usize);
-    let (mut least, mut greatest) = (Precision::Absent, Precision::Absent);
-    for one in known {
-        match &one.range {
-            Range::Unknown => return statistics,
-            Range::AllNull => {}
-            Range::Values(low, high) => {
-                let (low, high) = (
-                    Precision::Exact(low.clone()),
-                    Precision::Exact(high.clone()),
-                );
-                least = if least == Precision::Absent {
-                    low
-                } else {
-                    least.min(&low)
-                };
-                greatest = if greatest == Precision::Absent {
-                    high
-                } else {
-                    greatest.max(&high)
-                };
+    let (mut least, mut greatest) = (Vec::new(), Vec::new());
+    for partition in partitions {
+        match partition.ends(index) {
+            ColumnEnds::Unknown => return statistics,
+            ColumnEnds::AllNull => {}
+            ColumnEnds::Values(low, high) => {
+                least.push(low);
+                greatest.push(high);
             }
         }
     }
-    statistics.min_value = least;
-    statistics.max_value = greatest;
+    if let Some((low, high)) = first(least, kind, false).zip(first(greatest, kind, true)) {
+        statistics.min_value = Precision::Exact(low);
+        statistics.max_value = Precision::Exact(high);
+    }
     statistics
+}
+
+/// The first of these values in an order; none if there is none, or one cannot be read.
+fn first(texts: Vec<&str>, kind: &DataType, descending: bool) -> Option<ScalarValue> {
+    let texts: ArrayRef = Arc::new(StringArray::from(texts));
+    let values = cast(&texts, kind).ok()?;
+    let order = SortOptions {
+        descending,
+        nulls_first: true,
+    };
+    let order = sort_to_indices(&values, Some(order), Some(1)).ok()?;
+    let first = *order.values().first()?;
+    let value = ScalarValue::try_from_array(&values, first as usize).ok()?;
+    (!value.is_null()).then_some(value)
 }

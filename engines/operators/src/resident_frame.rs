@@ -122,15 +122,9 @@ impl ResidentFrame {
             LayoutKind::RoundRobin | LayoutKind::Unspecified => Layout::RoundRobin,
         };
         let engines = placement.owners().iter().copied().max();
-        let counted = match layout {
-            Layout::Replicated => parts.iter().map(|part| part.rank).min(),
-            Layout::RoundRobin | Layout::Hash { .. } => None,
-        };
-        let held = frame.segments.iter().flat_map(|one| &one.partitions);
-        let held = held.filter(|one| counted.is_none_or(|rank| rank == one.rank));
         Ok(Self {
             name: name.to_string(),
-            statistics: column_statistics(&schema, held),
+            statistics: column_statistics(&schema, frame.counted_partitions()),
             schema,
             layout,
             partitions: partitions.max(1),

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod build_id;
 pub mod fault;
+pub mod frame_facts;
 pub mod ids;
 pub mod plan_tree;
 pub mod process;

@@ -102,6 +102,19 @@ fn the_page_of_a_frame_tells_what_its_columns_hold() {
 }
 
 #[test]
+fn of_a_column_that_is_known_in_part_no_ends_are_told() {
+    let mut catalog = samples::catalog_with_frames();
+    let mut frames = catalog.entries.iter_mut();
+    let entry = frames.find(|one| one.name == "by_vessel").unwrap();
+    let segment = &mut entry.frame.as_mut().unwrap().segments[0];
+    segment.partitions[1].columns[0].least = String::new();
+    let page = help::table_page(entry).plain;
+    let row = page.lines().find(|line| line.contains("MMSI ")).unwrap();
+    assert!(!row.contains("999") && row.contains(" 0 "), "{page}");
+    assert!(page.contains("-0.5"), "{page}");
+}
+
+#[test]
 fn memory_tells_tiers_and_holders() {
     let bundle = memory::memory(&samples::memory(), &samples::catalog_with_frames());
     insta::assert_snapshot!(bundle.plain, @"
