@@ -128,6 +128,11 @@ impl CellOutput {
             FAILED => reports.error.is_some(),
             _ => false,
         };
+        // A cell ends with one such line, or with one for each variable that evcxr is to forget.
+        let is_end = |line: &str| line == PANICKED || line == FAILED;
+        if is_end(&line) || self.lines.iter().any(|before| is_end(&before.line)) {
+            self.take_lines_for_text();
+        }
         self.lines.push(Line { line, reported });
     }
 
