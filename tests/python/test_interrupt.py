@@ -2,6 +2,7 @@
 kernel's death. The prompt is back at once and nothing of the query stays on any engine."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -62,7 +63,8 @@ class Notebook:
     def answer(self, code):
         """Runs a cell that must succeed and returns the plain text of its outputs."""
         content, shown = self.run(code)
-        assert content["status"] == "ok", content
+        # Whole, where pytest would cut a dictionary short.
+        assert content["status"] == "ok", json.dumps(content, indent=1)
         return shown
 
     def start(self, code):

@@ -101,7 +101,7 @@ pub(crate) struct State {
     pub(crate) refused: bool,
     /// Process id of the connected cell host, as evcxr knows it.
     pub(crate) connected: Option<u32>,
-    /// The process below it that runs cells.
+    /// The process below it that runs cells, until it is ended.
     pub(crate) host: Option<u32>,
     /// How many runs the memory of that process has seen to their end.
     pub(crate) generation: u64,
@@ -192,10 +192,18 @@ impl Relay {
         std::mem::take(&mut state.report)
     }
 
-    /// Keeps the cell from running if it does not run yet; says where the evaluation is.
-    pub fn refuse(&self) -> Phase {
+    /// Keeps the cell from running if it does not run yet, and ends the process that runs it if it does:
+    /// its snapshot goes on. Says where the evaluation is: as long as it runs, the snapshot has not
+    /// taken over, and calling this again does nothing.
+    pub fn interrupt(&self) -> Phase {
         let mut state = self.shared.lock();
         state.refused = true;
+        if state.running
+            && let Some(host) = state.host.take()
+        {
+            // One that has just ended by itself is not there any more, which is what is wanted.
+            let _ = kill(Pid::from_raw(host as i32), Signal::SIGKILL);
+        }
         state.phase()
     }
 
@@ -244,15 +252,6 @@ impl Relay {
         let line = line.replace(['\r', '\n'], " ");
         let written = stdin.write_all(format!("{line}\n").as_bytes());
         written.map_err(|error| PxError::io("give the cell a line of input", error))
-    }
-
-    /// Ends the process that runs the cell; its snapshot goes on. False when there is none.
-    pub fn end_cell(&self) -> bool {
-        let state = self.shared.lock();
-        let Some(host) = state.host.filter(|_| state.running) else {
-            return false;
-        };
-        kill(Pid::from_raw(host as i32), Signal::SIGKILL).is_ok()
     }
 }
 

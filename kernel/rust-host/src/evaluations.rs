@@ -18,7 +18,10 @@ use std::time::{Duration, Instant};
 const ANSWER_LIMIT: Duration = Duration::from_millis(350);
 /// How often the compilers of an interrupted evaluation are looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-/// After this long they are not looked for any more.
+/// A snapshot that has not gone on in the place of an interrupted cell after this long is given up,
+/// and all variables with it: a cell that is never over would cost more.
+const TAKEOVER_LIMIT: Duration = Duration::from_secs(10);
+/// After this long nothing is ended any more.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
 /// The evaluations of one host.
@@ -40,6 +43,8 @@ struct State {
     variables: Vec<String>,
     /// Whether that was done.
     killed: bool,
+    /// The lost variables that the early answer told of.
+    told: Vec<String>,
     /// The cell host as evcxr knows it; known once evcxr has started.
     cell_host: Option<Arc<Mutex<Child>>>,
     /// A cargo of the host's own, which an interrupt does not concern.
@@ -77,6 +82,7 @@ impl Evaluations {
         state.interrupted = false;
         state.variables.clear();
         state.killed = false;
+        state.told.clear();
         true
     }
 
@@ -110,15 +116,24 @@ impl Evaluations {
         self.lock().interrupted
     }
 
-    /// The evaluator is through; answers the evaluation, unless that has been done.
-    pub fn finish(&self, done: &HostEvent) {
+    /// The evaluator is through; answers the evaluation, unless that has been done. Returns the lost
+    /// variables that an earlier answer did not tell of.
+    pub fn finish(&self, id: u64, outcome: Outcome, lost_variables: Vec<String>) -> Vec<String> {
         let mut state = self.lock();
-        let is_open = !std::mem::replace(&mut state.answered, true);
         state.active = None;
-        drop(state);
-        if is_open {
-            self.emitter.send(done);
+        if std::mem::replace(&mut state.answered, true) {
+            let told = std::mem::take(&mut state.told);
+            drop(state);
+            let untold = lost_variables.into_iter();
+            return untold.filter(|name| !told.contains(name)).collect();
         }
+        drop(state);
+        self.emitter.send(&HostEvent::EvalDone {
+            id,
+            outcome,
+            lost_variables,
+        });
+        Vec::new()
     }
 
     /// evcxr has started its cell host.
@@ -172,7 +187,7 @@ impl Evaluations {
         let Some(id) = active.filter(|_| is_new) else {
             return;
         };
-        self.end_once();
+        self.end_once(id);
         let this = Arc::clone(self);
         let ender = move || this.end(id);
         if let Err(error) = std::thread::Builder::new().spawn(ender) {
@@ -183,33 +198,48 @@ impl Evaluations {
     /// Ends what an interrupted evaluation runs, until evcxr gives up, and answers in time.
     fn end(&self, id: u64) {
         let begun = Instant::now();
-        while begun.elapsed() < LOOK_LIMIT && self.lock().active == Some(id) {
-            self.end_once();
+        while begun.elapsed() < LOOK_LIMIT
+            && let Some(phase) = self.end_once(id)
+        {
             if begun.elapsed() > ANSWER_LIMIT {
                 self.answer_early(id);
+            }
+            if begun.elapsed() > TAKEOVER_LIMIT && phase == Phase::Running {
+                self.kill_cell_host();
             }
             std::thread::sleep(LOOK_INTERVAL);
         }
     }
 
-    /// Ends the compilers, or the cell host when the cell runs already.
-    fn end_once(&self) {
-        let state = self.lock();
-        let (cell_host, background) = (state.cell_host.clone(), state.background);
-        let mut spared = state.spared.clone();
-        drop(state);
-        match self.relay.refuse() {
-            Phase::Running => {
-                self.lock().killed = true;
-                if !self.relay.end_cell() {
-                    kill(cell_host.as_deref());
-                }
-            }
+    /// Ends the compilers, or the process of the cell when that runs already, and says which it was;
+    /// nothing when another evaluation is under way. The lock is held, so that none begins meanwhile.
+    fn end_once(&self, id: u64) -> Option<Phase> {
+        let mut state = self.lock();
+        if state.active != Some(id) {
+            return None;
+        }
+        let phase = self.relay.interrupt();
+        match phase {
+            Phase::Running => state.killed = true,
             Phase::Compiling => {
-                spared.extend([self.relay.cell_host(), background].iter().flatten());
+                let cell_host = self.relay.cell_host();
+                let mut spared = state.spared.clone();
+                spared.extend([cell_host, state.background].iter().flatten());
                 end_builds(&spared);
             }
             Phase::Idle => {}
+        }
+        Some(phase)
+    }
+
+    /// Ends every process of cells, the snapshot that did not take over too; evcxr starts others.
+    fn kill_cell_host(&self) {
+        let Some(cell_host) = self.lock().cell_host.clone() else {
+            return;
+        };
+        let mut child = cell_host.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = child.kill() {
+            tracing::warn!(%error, "the cell host could not be ended");
         }
     }
 
@@ -217,6 +247,7 @@ impl Evaluations {
         let mut state = self.lock();
         let is_open = state.active == Some(id) && !std::mem::replace(&mut state.answered, true);
         let lost = state.killed.then(|| std::mem::take(&mut state.variables));
+        state.told = lost.clone().unwrap_or_default();
         drop(state);
         if is_open {
             let done = match lost {
@@ -232,17 +263,6 @@ impl Evaluations {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Ends the cell host; evcxr starts another.
-fn kill(cell_host: Option<&Mutex<Child>>) {
-    let Some(cell_host) = cell_host else {
-        return;
-    };
-    let mut child = cell_host.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(error) = child.kill() {
-        tracing::warn!(%error, "the cell host could not be ended");
     }
 }
 
@@ -279,11 +299,7 @@ mod tests {
         evaluations.add(2);
         evaluations.refuse(2, "64 requests wait already");
         assert!(!evaluations.take(2));
-        evaluations.finish(&HostEvent::EvalDone {
-            id: 1,
-            outcome: Outcome::Ok,
-            lost_variables: Vec::new(),
-        });
+        evaluations.finish(1, Outcome::Ok, Vec::new());
         drop(evaluations);
         let mut answered = Vec::new();
         while let Some(Frame { message, .. }) = read_frame(&mut answers).unwrap() {

@@ -15,7 +15,7 @@ use crate::outline::CLEAR;
 use crate::prelude_crates::PreludeCrates;
 use crate::provision::PreludeUse;
 use crate::recorded_compile;
-use crate::rewrite::{RewrittenCell, rewrite};
+use crate::rewrite::{RewrittenCell, rewrite, uses};
 use crate::source_map::SourceMap;
 use crate::typing;
 use crate::variable_record::VariableRecord;
@@ -38,8 +38,7 @@ pub(crate) const PRELUDE: &str = concat!(
 );
 const USE_TOKIO: &str = include_str!("../prelude/tokio.rs");
 
-const DIED_BETWEEN_CELLS: &str =
-    "the process of the cells died between two cells; variables that are lost";
+const DIED_BETWEEN_CELLS: &str = "the process of the cells died; variables that are lost";
 const OTHER_OPTIMISATION: &str = "another optimisation compiles the types that were defined in cells anew; \
                                   variables that are lost";
 pub(crate) const NEW_DEPENDENCY: &str = "a new dependency compiles the types that were defined in cells anew; \
@@ -62,6 +61,8 @@ pub struct Evaluator {
     record: VariableRecord,
     /// Variables that are gone because a cell moved them, and which.
     moved: BTreeMap<String, String>,
+    /// Variables that are lost and that no answer told of.
+    untold: Vec<String>,
     pub(crate) crate_loaded: bool,
     pub(crate) prelude: PreludeUse,
 }
@@ -155,6 +156,7 @@ impl Evaluator {
             sources: SourceMap::default(),
             record: VariableRecord::default(),
             moved: BTreeMap::new(),
+            untold: Vec::new(),
             crate_loaded: false,
             prelude: PreludeUse::new(prelude),
         })
@@ -180,13 +182,10 @@ impl Evaluator {
     /// Compiles and runs a cell, and answers it. False when evcxr broke and the process must end.
     pub fn evaluate(&mut self, id: u64, code: &str, label: &str) -> bool {
         let attempt = self.attempt(id, code, label);
-        self.evaluations.finish(&HostEvent::EvalDone {
-            id,
-            outcome: attempt
-                .outcome
-                .map_or_else(Outcome::Error, |()| Outcome::Ok),
-            lost_variables: attempt.lost_variables,
-        });
+        let outcome = attempt
+            .outcome
+            .map_or_else(Outcome::Error, |()| Outcome::Ok);
+        self.untold = self.evaluations.finish(id, outcome, attempt.lost_variables);
         attempt.is_sound
     }
 
@@ -194,22 +193,22 @@ impl Evaluator {
         self.relay.begin(None);
         self.provide_crate(id, code);
         self.provide_prelude(id, code);
+        let mut cell = rewrite(code);
+        let outdated = self.outdated(id, &cell);
+        let mut lost = self.lost_between_cells(id, &outdated);
+        if !outdated.is_empty() {
+            self.forget_now();
+        }
         self.relay.begin(Some(id));
         if self.evaluations.is_interrupted() {
             self.relay.end(false);
-            return Attempt::new(Err(interrupted_error()), Vec::new());
+            return Attempt::new(Err(interrupted_error()), lost);
         }
-        let mut cell = rewrite(code);
         if cell.adds("tokio", &["rt", "full"]) {
             cell = cell.with_items(USE_TOKIO);
         }
         self.warn_of_lost_variables(id, &cell);
         self.sources.push(label, &cell);
-        let outdated = self.outdated(id, &cell);
-        let mut lost = self.lost_between_cells(id, &outdated);
-        if !outdated.is_empty() {
-            self.forget_now(id);
-        }
         let mut variables = self.names();
         self.record.note(&self.relay, &variables);
         let at_risk = self.record.at_risk(&self.relay, &variables);
@@ -238,7 +237,7 @@ impl Evaluator {
         let left = self.names();
         lost.extend(outdated.into_iter().filter(|name| !left.contains(name)));
         if outcome.is_ok() {
-            self.note_moved(label, &variables, &left, &lost);
+            self.note_moved(label, &cell, &variables, &left);
         }
         if outcome.is_ok() && cell.commands.iter().any(|command| command == CLEAR) {
             self.restore_prelude();
@@ -294,19 +293,26 @@ impl Evaluator {
         outline.set_variables(self.variables());
     }
 
-    /// A cell has ended well: which variables it has moved away.
-    fn note_moved(&mut self, label: &str, before: &[String], left: &[String], lost: &[String]) {
+    /// A cell has ended well: which variables it has moved away. Those it does not name went otherwise.
+    fn note_moved(
+        &mut self,
+        label: &str,
+        cell: &RewrittenCell,
+        before: &[String],
+        left: &[String],
+    ) {
         self.moved.retain(|name, _| !left.contains(name));
         let gone = before
             .iter()
-            .filter(|name| !left.contains(name) && !lost.contains(name));
+            .filter(|name| !left.contains(name) && uses(&cell.user_code, &[name]));
         let gone = gone.map(|name| (name.clone(), label.to_string()));
         self.moved.extend(gone);
     }
 
-    /// Variables that went with a process that died between two cells.
+    /// Variables that went with a process that died between two cells, or too late to be told of.
     fn lost_between_cells(&mut self, id: u64, outdated: &[String]) -> Vec<String> {
-        let lost = self.record.lost(&self.relay, &self.names(), outdated);
+        let mut lost = std::mem::take(&mut self.untold);
+        lost.extend(self.record.lost(&self.relay, &self.names(), outdated));
         if !lost.is_empty() {
             self.warn(id, DIED_BETWEEN_CELLS, &lost);
         }

@@ -10,8 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 impl Evaluator {
     /// Variables whose types a cell defines otherwise than they were: nothing could be made of them.
     pub(crate) fn outdated(&mut self, id: u64, cell: &RewrittenCell) -> Vec<String> {
-        let defined = items(&cell.user_code);
         let outline = self.analyst.outline();
+        if outline.items().is_empty() {
+            return Vec::new();
+        }
+        let defined = items(&cell.user_code);
         let types = changed(outline.items(), &defined);
         if types.is_empty() {
             return Vec::new();
@@ -43,8 +46,7 @@ impl Evaluator {
 
     /// Makes evcxr forget what the relay was told before a cell runs that may bind the same names: in
     /// that cell it would forget those as well.
-    pub(crate) fn forget_now(&mut self, id: u64) {
-        self.relay.begin(None);
+    pub(crate) fn forget_now(&mut self) {
         if let Err(error) = self.context.execute("();") {
             let reason = cell_error::describe(&error);
             tracing::warn!(
@@ -52,8 +54,6 @@ impl Evaluator {
                 "variables of types that are defined anew were not forgotten"
             );
         }
-        self.relay.end(false);
-        self.relay.begin(Some(id));
     }
 }
 

@@ -110,6 +110,14 @@ fn what_a_cell_prints_never_ends_it() {
     let library = driver.compile(&format!("print!({text:?});"));
     let told = driver.evaluate(1, &library);
     assert_eq!(written(&told, OutputStream::Stdout), text.as_bytes());
+    // Only the last line could be the end.
+    let twice = "EVCXR_PANIC_NOTIFICATION\n".repeat(2);
+    let library = driver.compile(&format!("print!({twice:?}); println!();"));
+    let told = driver.evaluate(4, &library);
+    assert_eq!(
+        written(&told, OutputStream::Stdout),
+        format!("{twice}\n").as_bytes()
+    );
     let library = driver.compile(&format!("print!({lines:?}); std::process::abort();"));
     let report = driver.fail(2, &library);
     assert_eq!(report.death.unwrap(), "signal: 6 (SIGABRT)");
@@ -161,7 +169,7 @@ fn a_cell_that_was_interrupted_while_it_was_compiled_does_not_run() {
     let mut driver = Driver::start();
     let library = driver.compile("println!(\"ran\");");
     driver.relay.begin(Some(1));
-    assert_eq!(driver.relay.refuse(), Phase::Compiling);
+    assert_eq!(driver.relay.interrupt(), Phase::Compiling);
     driver.run(&library);
     assert_eq!(driver.answer(), [ABANDONED]);
     assert!(driver.relay.end(false).skipped);

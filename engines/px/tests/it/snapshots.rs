@@ -85,7 +85,10 @@ fn a_loop_is_ended_and_costs_no_variable() {
     let child = child.trim().parse().unwrap();
     assert!(is_alive(child));
     let begun = Instant::now();
-    assert!(driver.relay.end_cell());
+    // The process is ended once, however often that is asked for while its snapshot takes over.
+    until("the snapshot takes over", || {
+        driver.relay.interrupt() != Phase::Running
+    });
     assert_eq!(driver.answer(), [ABANDONED]);
     assert!(begun.elapsed() < PROMPT, "{:?}", begun.elapsed());
     let report = driver.relay.end(false);

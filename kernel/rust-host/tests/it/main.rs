@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod client;
+mod interrupts;
 mod prelude;
 mod recorded_compile;
 mod traps;
@@ -9,13 +10,11 @@ mod typing;
 mod waiting;
 
 use bireme_px::host_protocol::{CellError, HostEvent, Outcome, OutputStream};
+use bireme_px::process_tree::ProcessTree;
 use client::Host;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// What an interrupt may take until the prompt is back.
-const PROMPT_LIMIT: Duration = Duration::from_millis(500);
 
 /// A home of its own for each test, but for the compiled `bireme` crate: that takes a minute, so it is
 /// kept where the tests are built.
@@ -41,7 +40,6 @@ fn cells_compile_run_and_fail_as_they_should() {
     waiting::standard_input_is_asked_for(&mut host);
     typing::questions_are_answered(&mut host);
     typing::questions_are_answered_while_a_cell_runs(&mut host);
-    cells_take_no_second_compile(&mut host);
     assert_eq!(host.works(":clear"), "");
     assert_eq!(host.works("async { 6 * 7 }.await"), "42");
     let pid = host.pid();
@@ -49,19 +47,6 @@ fn cells_compile_run_and_fail_as_they_should() {
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
     let left = std::fs::read_dir(home.path().join("rust/sessions")).unwrap();
     assert_eq!(left.count(), 0, "the session's directory is gone");
-}
-
-/// The benchmark tells how long cells take; this notices a second compile or a cold analyzer.
-fn cells_take_no_second_compile(host: &mut Host) {
-    for cell in ["1 + 1", "let y = x + 1;"] {
-        let tries = (0..5).map(|_| {
-            let asked = Instant::now();
-            host.works(cell);
-            asked.elapsed()
-        });
-        let best = tries.min().unwrap();
-        assert!(best < Duration::from_secs(1), "{cell}: {best:?}");
-    }
 }
 
 fn variables_and_items_persist(host: &mut Host) {
@@ -223,33 +208,25 @@ fn the_prompt_always_comes_back() {
     let home = home();
     let mut host = Host::start(home.path());
     assert_eq!(host.works("let kept = 7; fn one() -> i32 { 1 }"), "");
-    a_compile_is_interrupted(&mut host);
+    interrupts::of_a_compile(&mut host);
     a_cell_that_dies_costs_no_variable(&mut host);
     a_panic_undoes_its_cell(&mut host);
-    a_loop_is_interrupted(&mut host);
+    interrupts::of_a_loop(&mut host);
     threads_are_named_when_they_cost_variables(&mut host);
-    waiting_cells_are_interrupted_too(&mut host);
+    interrupts::of_cells_that_wait(&mut host);
+    interrupts::with_a_snapshot_that_does_not_take_over(&mut host);
     waiting::lines_of_input_stay_in_their_cell(&mut host);
     a_cell_host_that_ends_whole_is_replaced_and_the_loss_is_told(&mut host);
 }
 
 fn a_cell_host_that_ends_whole_is_replaced_and_the_loss_is_told(host: &mut Host) {
     assert_eq!(host.works("let doomed = 1; fn two() -> i32 { 2 }"), "");
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).unwrap();
-    let mut children = tasks.flatten().flat_map(|task| {
-        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        let children: Vec<u32> = children
-            .split(' ')
-            .filter_map(|pid| pid.parse().ok())
-            .collect();
-        children
-    });
-    let is_cell_host = |pid: &u32| {
-        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
-        line.is_ok_and(|line| line.contains("cell-host"))
-    };
     // What evcxr knows; all others are below it and end with it.
-    let supervisor = children.find(is_cell_host).unwrap().to_string();
+    let below = ProcessTree::read().below(host.pid(), &[]);
+    let supervisor = below
+        .into_iter()
+        .find(|process| command_of(*process).contains("cell-host"));
+    let supervisor = supervisor.unwrap().to_string();
     let kill = std::process::Command::new("kill")
         .args(["-9", &supervisor])
         .status();
@@ -267,40 +244,10 @@ fn a_cell_host_that_ends_whole_is_replaced_and_the_loss_is_told(host: &mut Host)
     );
 }
 
-/// A constant that takes rustc many seconds to compute.
-const SLOW_TO_COMPILE: &str = "#[allow(long_running_const_eval)]\nconst SLOW: u64 = { let mut n = 0u64; \
-    while n < 4_000_000_000 { n += 1; } n };\nprintln!(\"ran {}\", SLOW);";
-
-fn a_compile_is_interrupted(host: &mut Host) {
-    let id = host.ask(SLOW_TO_COMPILE);
-    let compiles = || compiles_a_cell(host.pid());
-    let begun = Instant::now();
-    while !compiles() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "rustc was never started"
-        );
-        std::thread::yield_now();
-    }
-    let asked = Instant::now();
-    host.interrupt();
-    let cell = host.rest_of(id);
-    assert!(asked.elapsed() < PROMPT_LIMIT, "{:?}", asked.elapsed());
-    assert!(cell.lost_variables.is_empty(), "{cell:?}");
-    let compiling = HostEvent::Progress {
-        id: Some(id),
-        text: "compiling".to_string(),
-    };
-    assert!(cell.told.iter().any(|told| told.event == compiling));
-    assert_eq!(cell.error().ename, "Cancelled");
-    let cell = host.eval("kept + one()");
-    assert_eq!(cell.outcome, Outcome::Ok, "{cell:?}");
-    assert_eq!(cell.result().unwrap().data["text/plain"], "8");
-    assert_eq!(
-        cell.text(OutputStream::Stdout),
-        "",
-        "the interrupted cell never ran"
-    );
+/// The words of a process's command line; none when it is gone.
+pub(crate) fn command_of(process: u32) -> String {
+    let words = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&words).replace('\0', " ")
 }
 
 fn a_cell_that_dies_costs_no_variable(host: &mut Host) {
@@ -341,18 +288,6 @@ fn a_panic_undoes_its_cell(host: &mut Host) {
     );
 }
 
-fn a_loop_is_interrupted(host: &mut Host) {
-    let id = host.ask("println!(\"looping\"); loop {}");
-    host.wait_for(|event| matches!(event, HostEvent::Output { .. }));
-    let asked = Instant::now();
-    host.interrupt();
-    let cell = host.rest_of(id);
-    assert!(asked.elapsed() < PROMPT_LIMIT, "{:?}", asked.elapsed());
-    assert!(cell.lost_variables.is_empty(), "{cell:?}");
-    assert_eq!(cell.error().ename, "Cancelled");
-    assert_eq!(host.works("kept + one()"), "8");
-}
-
 fn threads_are_named_when_they_cost_variables(host: &mut Host) {
     let threaded = "std::thread::spawn(|| loop { std::thread::park() }); let unsaved = 2;";
     assert_eq!(host.works(threaded), "");
@@ -374,47 +309,6 @@ fn threads_are_named_when_they_cost_variables(host: &mut Host) {
     );
     assert_eq!(host.works("kept"), "7");
     assert_eq!(host.works("list.len()"), "2");
-}
-
-fn waiting_cells_are_interrupted_too(host: &mut Host) {
-    let first = host.ask("loop {}");
-    let second = host.ask("println!(\"never\");");
-    host.wait_for(|event| matches!(event, HostEvent::Started { .. }));
-    host.interrupt();
-    let asked = Instant::now();
-    let mut open = vec![first, second];
-    while !open.is_empty() {
-        let told = host.next();
-        assert!(!matches!(told.event, HostEvent::Output { .. }), "{told:?}");
-        if let HostEvent::EvalDone { id, .. } = told.event {
-            open.retain(|one| *one != id);
-        }
-    }
-    assert!(asked.elapsed() < PROMPT_LIMIT, "{:?}", asked.elapsed());
-    assert_eq!(host.works("one()"), "1");
-}
-
-/// Whether a compiler of a cell runs below a process.
-fn compiles_a_cell(ancestor: u32) -> bool {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{ancestor}/task")) else {
-        return false;
-    };
-    threads.flatten().any(|thread| {
-        let children = std::fs::read_to_string(thread.path().join("children"));
-        numbers(&children.unwrap_or_default())
-            .into_iter()
-            .any(|process| {
-                let command = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-                let command = String::from_utf8_lossy(&command).into_owned();
-                command.contains("rustc\0--crate-name\0ctx\0") || compiles_a_cell(process)
-            })
-    })
-}
-
-fn numbers(text: &str) -> Vec<u32> {
-    text.split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect()
 }
 
 #[test]

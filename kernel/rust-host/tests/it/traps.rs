@@ -169,6 +169,14 @@ fn what_moved_a_variable_is_told() {
     assert!(text.contains("help: `v` was moved by cell"), "{text}");
     assert_eq!(host.works("let v = 5;"), "");
     assert_eq!(host.works("v + w"), "7");
+    // What goes otherwise was not moved.
+    assert_eq!(host.works(":clear"), "");
+    let error = host.fails("w + 1");
+    assert!(
+        !error.traceback.join("\n").contains("was moved"),
+        "{error:?}"
+    );
+    assert_eq!(host.works("let v = 5;"), "");
     let error = host.fails("nothing + v");
     assert!(
         !error.traceback.join("\n").contains("was moved"),

@@ -4,8 +4,6 @@ use crate::client::Host;
 use bireme_px::host_protocol::{CompletionItem, HostEvent, HostRequest, OutputStream};
 use std::time::{Duration, Instant};
 
-/// What a completion may take while a cell runs, once the analyst knows the cells.
-const COMPLETED_WITHIN: Duration = Duration::from_millis(300);
 /// Longest wait for the analyst, which has to start.
 const ANALYST_WITHIN: Duration = Duration::from_secs(60);
 
@@ -84,15 +82,6 @@ pub(crate) fn questions_are_answered_while_a_cell_runs(host: &mut Host) {
     let (_, items, _) = completions(host, "twi");
     assert!(has(&items, "twice"), "{items:?}");
     assert!(documentation(host, "twice").contains("Twice as much."));
-    // The best of some tries: the machine may be busy with something else.
-    let tries = (0..5).map(|_| {
-        let asked = Instant::now();
-        let (_, items, _) = completions(host, "names.pu");
-        assert!(has(&items, "push"), "{items:?}");
-        asked.elapsed()
-    });
-    let best = tries.min().unwrap();
-    assert!(best < COMPLETED_WITHIN, "{best:?}");
     marker.close().unwrap();
     let ended = host.rest_of(id);
     assert_eq!(ended.text(OutputStream::Stdout), "done\n");
