@@ -4,6 +4,8 @@ import json
 import pathlib
 import shutil
 
+import nbformat
+
 
 def test_the_kernel_is_installed_with_or_without_a_toolchain(home, tmp_path):
     bare = home.environment | {"PATH": "/usr/bin:/bin"}
@@ -21,7 +23,15 @@ def test_installing_compiles_what_the_first_rust_cell_needs(home, tmp_path):
     # Other tests share what was compiled once.
     (pathlib.Path(home.path) / "rust" / "crate").unlink()
     said = home.bireme("install", "--prefix", tmp_path, timeout=600).stderr.decode()
-    assert "Rust cells are ready" in said and "crates begun" in said, said
+    assert "Rust cells are ready" in said and "crates begun" in said and "serde_json" in said, said
+    # What a session takes of that is there without a network, and a name that is only like it brings nothing in.
+    cells = ["let rand = 1; rand + 1", 'use serde_json::json; json!({"a": [1, rand]}).to_string()']
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbformat.write(notebook, tmp_path / "notebook.ipynb")
+    home.bireme("run", tmp_path / "notebook.ipynb", "-o", tmp_path / "ran.ipynb", timeout=300)
+    ran = nbformat.read(tmp_path / "ran.ipynb", as_version=4).cells
+    values = [cell.outputs[-1]["data"]["text/plain"] for cell in ran]
+    assert values == ["2", '"{\\"a\\":[1,1]}"'], values
     # The second time there is nothing to compile.
     again = home.bireme("install", "--prefix", tmp_path, timeout=60).stderr.decode()
     assert "Rust cells are ready" in again and "crates begun" not in again, again

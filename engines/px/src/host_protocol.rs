@@ -13,6 +13,9 @@ use serde_json::{Map, Value};
 /// Environment variable that tells the Rust host the setting `rust.prelude_crates`.
 pub const PRELUDE_CRATES_ENV: &str = "BIREME_PRELUDE_CRATES";
 
+/// How `bireme-rust prepare` exits where cells can run, but without the crates of the prelude.
+pub const WITHOUT_PRELUDE: u8 = 4;
+
 /// What the kernel asks of the Rust host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

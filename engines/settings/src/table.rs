@@ -189,7 +189,7 @@ pub static TABLE: &[Setting] = &[
     row(
         "rust.prelude_crates",
         Kind::Text,
-        "",
+        "rand = \"0.9\", regex = \"1\", serde = { version = \"1\", features = [\"derive\"] }, serde_json = \"1\"",
         Session,
         "Crates that `bireme install` compiles for Rust cells, written as for `:dep` and separated by commas: `serde_json = \"1\", rand = \"0.9\"`. Every session can use them. Read when Rust starts.",
     ),

@@ -51,6 +51,8 @@ pub enum End {
     Asked,
     /// evcxr broke.
     Broken,
+    /// Cells can run, but without the crates of the prelude.
+    WithoutPrelude,
 }
 
 /// Runs the Rust host until the kernel ends it; `home` is `BIREME_HOME`.
@@ -92,8 +94,13 @@ pub fn prepare(home: &Path) -> Result<End, RustHostError> {
     cell_crate.compile(&settings, &|_| {}, &tell)?;
     let names = prelude.names();
     let tell = |begun| tracing::warn!("compiling {names} ({begun} crates begun)");
-    prelude.compile(cell_crate, &settings, &tell)?;
-    Ok(End::Asked)
+    match prelude.compile(cell_crate, &settings, &tell) {
+        Ok(()) => Ok(End::Asked),
+        Err(error) => {
+            tracing::error!("{error}");
+            Ok(End::WithoutPrelude)
+        }
+    }
 }
 
 /// Runs the analyst of a Rust host until that ends it.

@@ -4,6 +4,7 @@
 //! compiles the `bireme` crate ahead of time; `analyst` and `idle-host` complete while a cell runs. evcxr starts the same program in place of
 //! cargo, and cargo as its rustc wrapper; its name and the environment tell.
 
+use bireme_px::host_protocol::WITHOUT_PRELUDE;
 use bireme_px::side_channel::SOCKET_ENV;
 use bireme_rust_host::RustHostError;
 use bireme_rust_host::host::{self, End};
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(End::Asked) => ExitCode::SUCCESS,
         Ok(End::Broken) => ExitCode::from(BROKEN),
+        Ok(End::WithoutPrelude) => ExitCode::from(WITHOUT_PRELUDE),
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE

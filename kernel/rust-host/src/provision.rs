@@ -8,7 +8,7 @@ use crate::cell_crate;
 use crate::cell_error;
 use crate::evaluator::{Evaluator, NEW_DEPENDENCY};
 use crate::prelude_crates::{PreludeCrate, PreludeCrates};
-use crate::rewrite::{commands, mentions, rewrite, uses};
+use crate::rewrite::{commands, mentions, rewrite, uses, uses_crate};
 use bireme_px::host_protocol::HostEvent;
 
 /// Also replaces the module that every cell compiles by what the crate has compiled.
@@ -47,7 +47,7 @@ impl PreludeUse {
         for one in self.crates.iter() {
             let is_command = commands.iter().any(|line| one.is_brought_in_by(line));
             let is_new = !self.brought_in.contains(one);
-            if is_new && (is_command || uses(code, &[&one.ident()])) {
+            if is_new && (is_command || uses_crate(code, &one.ident())) {
                 wanted.push((one.clone(), is_command));
             }
         }

@@ -230,6 +230,37 @@ fn has_name(tokens: TokenStream, names: &[&str]) -> bool {
     })
 }
 
+/// Whether a cell uses a crate: its name begins a path, or stands in a `use`.
+pub fn uses_crate(code: &str, name: &str) -> bool {
+    let (rust, _) = blank_commands(code);
+    let tokens = rust.parse::<TokenStream>();
+    let found = tokens.is_ok_and(|tokens| has_root(tokens, name));
+    forget_spans();
+    found
+}
+
+fn has_root(tokens: TokenStream, name: &str) -> bool {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let is_colon =
+        |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(one)) if one.as_char() == ':');
+    let word = |at: usize| match tokens.get(at) {
+        Some(TokenTree::Ident(ident)) => Some(ident.to_string()),
+        _ => None,
+    };
+    tokens.iter().enumerate().any(|(at, token)| match token {
+        TokenTree::Group(group) => has_root(group.stream(), name),
+        TokenTree::Ident(ident) if ident == name => {
+            let begins = is_colon(at + 1) && is_colon(at + 2);
+            let is_within =
+                at >= 3 && is_colon(at - 1) && is_colon(at - 2) && word(at - 3).is_some();
+            let before = at.checked_sub(1).and_then(word);
+            let is_named = before.is_some_and(|word| word == "use" || word == "crate");
+            (begins && !is_within) || is_named
+        }
+        TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    })
+}
+
 /// Whether a name occurs in a type as a word of its own.
 pub fn mentions(code: &str, names: &[&str]) -> bool {
     code.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
@@ -310,6 +341,29 @@ mod tests {
         ");
         insta::assert_snapshot!(code("println!(\"hi\")"), @r#"crate::__bireme_tail!(println!("hi"));"#);
         insta::assert_snapshot!(code("é(\"ü\"); for i in 0..3 { }"), @r#"é("ü"); crate::__bireme_tail!(for i in 0..3 { });"#);
+    }
+
+    #[test]
+    fn a_crate_is_used_where_its_name_begins_a_path() {
+        for cell in [
+            "rand::random::<u8>()",
+            "use rand::Rng;",
+            "use {std::fmt, rand::Rng};",
+            "use rand;",
+            "fn f() { let x: Vec<rand::rngs::StdRng> = vec![]; }",
+            "println!(\"{}\", rand::random::<u8>())",
+        ] {
+            assert!(uses_crate(cell, "rand"), "{cell}");
+        }
+        for cell in [
+            "let rand = 1; rand + 1",
+            "x.rand()",
+            "my::rand::f()",
+            "\"rand::random\" // rand::random",
+            "fn rand() -> u8 { 4 }",
+        ] {
+            assert!(!uses_crate(cell, "rand"), "{cell}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::terminal;
 use bireme_jupyter::kernelspec::{self, InstallLocation};
-use bireme_px::host_protocol::PRELUDE_CRATES_ENV;
+use bireme_px::host_protocol::{PRELUDE_CRATES_ENV, WITHOUT_PRELUDE};
 use bireme_settings::{Home, environment};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,9 @@ fn prepare_rust(program: &Path, home: &Home, crates: &str) {
         .status();
     terminal::note(&match prepared {
         Ok(status) if status.success() => "Rust cells are ready".to_owned(),
+        Ok(status) if status.code() == Some(i32::from(WITHOUT_PRELUDE)) => {
+            format!("Rust cells are ready, without {crates}: install again to try these again")
+        }
         Ok(_) => "SQL cells are ready; the first Rust cell tries that again".to_owned(),
         Err(error) => format!("SQL cells are ready; bireme-rust cannot be started: {error}"),
     });
