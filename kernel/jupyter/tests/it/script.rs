@@ -51,6 +51,17 @@ impl Script {
             .unwrap()
     }
 
+    /// Makes a subshell: the request for it, and its id.
+    pub(crate) async fn subshell(&mut self) -> (String, String) {
+        let request = self
+            .send(Channel::Control, "create_subshell_request", json!({}))
+            .await;
+        let reply = self
+            .reply(Channel::Control, "create_subshell_reply", &request)
+            .await;
+        (request, reply["subshell_id"].as_str().unwrap().to_owned())
+    }
+
     /// The next message on IOPub, which must be of this type and about this request.
     pub(crate) async fn iopub(&mut self, msg_type: &str, about: &str) -> Value {
         let message = self.raw.receive(Channel::IoPub).await.unwrap();
