@@ -221,11 +221,15 @@ fn the_prompt_always_comes_back() {
 
 fn a_cell_host_that_ends_whole_is_replaced_and_the_loss_is_told(host: &mut Host) {
     assert_eq!(host.works("let doomed = 1; fn two() -> i32 { 2 }"), "");
+    let tree = ProcessTree::read();
+    let all = tree.below(host.pid(), &[]);
+    let is_child = |process: &u32| {
+        all.iter()
+            .all(|other| !tree.below(*other, &[]).contains(process))
+    };
     // What evcxr knows; all others are below it and end with it.
-    let below = ProcessTree::read().below(host.pid(), &[]);
-    let supervisor = below
-        .into_iter()
-        .find(|process| command_of(*process).contains("cell-host"));
+    let mut children = all.iter().filter(|process| is_child(process));
+    let supervisor = children.find(|process| command_of(**process).contains("cell-host"));
     let supervisor = supervisor.unwrap().to_string();
     let kill = std::process::Command::new("kill")
         .args(["-9", &supervisor])
