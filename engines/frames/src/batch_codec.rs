@@ -4,9 +4,11 @@
 
 use crate::compact_views::compact_views;
 use crate::error::FramesError;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{
+    Array, ArrayRef, AsArray, GenericByteViewArray, RecordBatch, RecordBatchOptions,
+};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{ByteViewType, DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use bireme_shared_memory::EncodedBatch;
@@ -61,9 +63,17 @@ pub(crate) fn column_bytes(column: &ArrayRef) -> usize {
 
 fn view_bytes(column: &ArrayRef) -> usize {
     match column.data_type() {
-        DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
-        DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
+        DataType::Utf8View => used_by_views(column.as_string_view()),
+        DataType::BinaryView => used_by_views(column.as_binary_view()),
         _ => 0,
+    }
+}
+
+/// The bytes that views refer to; none are when all values are short, which need not be counted.
+pub(crate) fn used_by_views<T: ByteViewType>(views: &GenericByteViewArray<T>) -> usize {
+    match views.data_buffers() {
+        [] => 0,
+        _ => views.total_buffer_bytes_used(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Batches without what their string views refer to and do not use: Arrow writes every buffer of a
 //! view array, whatever its rows need of it.
 
+use crate::batch_codec::used_by_views;
 use arrow::array::{
     Array, ArrayData, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array,
 };
@@ -38,12 +39,12 @@ fn compact(column: &ArrayRef) -> Result<Option<ArrayRef>, ArrowError> {
     match column.data_type() {
         DataType::Utf8View => {
             let views = column.as_string_view();
-            let sparse = is_sparse(views.data_buffers(), views.total_buffer_bytes_used());
+            let sparse = is_sparse(views.data_buffers(), used_by_views(views));
             Ok(sparse.then(|| Arc::new(views.gc()) as ArrayRef))
         }
         DataType::BinaryView => {
             let views = column.as_binary_view();
-            let sparse = is_sparse(views.data_buffers(), views.total_buffer_bytes_used());
+            let sparse = is_sparse(views.data_buffers(), used_by_views(views));
             Ok(sparse.then(|| Arc::new(views.gc()) as ArrayRef))
         }
         kind if kind.is_nested() => compact_children(column.to_data()),

@@ -163,7 +163,7 @@ impl Drop for Reserved {
 impl SharedArena {
     fn new(size: u64, spare: u64) -> Result<Arc<Self>, SharedMemoryError> {
         let arena = Arena::new("bireme frames", size, spare)?;
-        let mapping = Mapping::of(&arena)?;
+        let mapping = Mapping::of(&arena);
         Ok(Arc::new(Self {
             arena: Mutex::new(arena),
             mapping,

@@ -3,6 +3,7 @@
 //! to the system at once.
 
 use crate::error::SharedMemoryError;
+use crate::memory::Memory;
 use crate::ranges::Ranges;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
@@ -13,6 +14,7 @@ use nix::unistd::ftruncate;
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Everything begins and ends on this: pages are given back whole, and Arrow's alignment holds.
@@ -41,6 +43,7 @@ pub struct Arena {
     /// No other of this process has it.
     id: u64,
     file: OwnedFd,
+    memory: Arc<Memory>,
     size: u64,
     /// Free memory kept for the next message, at most this much.
     keep: u64,
@@ -77,9 +80,11 @@ impl Arena {
         let length = i64::try_from(size).map_err(|_| failed("size")(Errno::EOVERFLOW))?;
         ftruncate(&file, length).map_err(failed("size"))?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(failed("seal"))?;
+        let memory = Memory::to_write(&file, size).map_err(failed("map"))?;
         Ok(Self {
             id: MADE.fetch_add(1, Ordering::Relaxed),
             file,
+            memory: Arc::new(memory),
             size,
             keep,
             warm: Ranges::default(),
@@ -87,6 +92,10 @@ impl Arena {
             taken: HashMap::new(),
             in_use: 0,
         })
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -116,18 +125,24 @@ impl Arena {
     pub fn write(&mut self, pieces: &[&[u8]]) -> Result<Option<Place>, SharedMemoryError> {
         let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let length = bytes.max(1).next_multiple_of(GRANULE);
-        let taken = self.warm.take(length).or_else(|| self.cold.take(length));
-        let Some(offset) = taken else {
+        let offset = if let Some(offset) = self.warm.take(length) {
+            // SAFETY: the place lies within the file, and the arena gives it to nobody else.
+            unsafe { self.memory.write(offset as usize, pieces) };
+            offset
+        } else if let Some(offset) = self.cold.take(length) {
+            // Pages that are not there yet the system makes faster this way, and it can say no.
+            if let Err(source) = write_all(&self.file, offset, pieces) {
+                self.cool(offset, length);
+                return Err(SharedMemoryError::System {
+                    action: "write",
+                    bytes,
+                    source,
+                });
+            }
+            offset
+        } else {
             return Ok(None);
         };
-        if let Err(source) = write_all(&self.file, offset, pieces) {
-            self.give_back(offset, length);
-            return Err(SharedMemoryError::System {
-                action: "write",
-                bytes,
-                source,
-            });
-        }
         self.taken.insert(offset, length);
         self.in_use += length;
         Ok(Some(Place { offset, bytes }))

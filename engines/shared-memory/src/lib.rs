@@ -13,6 +13,7 @@ mod descriptor;
 mod error;
 mod handed;
 mod mapping;
+mod memory;
 mod ranges;
 mod written;
 

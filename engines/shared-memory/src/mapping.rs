@@ -1,23 +1,18 @@
-//! The reading side of shared memory: the whole of an arena, mapped read-only once.
+//! The reading side of shared memory: the whole of an arena, mapped once.
 
 use crate::arena::Arena;
 use crate::error::SharedMemoryError;
-use nix::errno::Errno;
+use crate::memory::Memory;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
-use std::ffi::c_void;
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// An arena as its readers see it, mostly another process's.
 #[derive(Debug)]
 pub struct Mapping {
-    start: NonNull<c_void>,
-    size: usize,
+    memory: Arc<Memory>,
     /// The arena of this process that it is of.
     arena: Option<u64>,
 }
@@ -25,35 +20,20 @@ pub struct Mapping {
 /// Told the offset of what is read no more.
 pub type Released = Arc<dyn Fn(u64) + Send + Sync>;
 
-// SAFETY: the mapping is read-only and lives until it is dropped; any thread may read it.
-unsafe impl Send for Mapping {}
-// SAFETY: as above; nothing in it changes through a shared reference.
-unsafe impl Sync for Mapping {}
-
 impl Mapping {
-    /// Maps an arena of this process.
-    ///
-    /// # Errors
-    /// The system cannot map it.
-    pub fn of(arena: &Arena) -> Result<Arc<Self>, SharedMemoryError> {
-        let file = arena.descriptor().try_clone_to_owned();
-        let file = file.map_err(|error| SharedMemoryError::System {
-            action: "share",
-            bytes: 0,
-            source: Errno::try_from(error).unwrap_or(Errno::UnknownErrno),
-        })?;
-        Self::map(&file, Some(arena.id()))
+    /// What an arena of this process writes to.
+    pub fn of(arena: &Arena) -> Arc<Self> {
+        Arc::new(Self {
+            memory: Arc::clone(arena.memory()),
+            arena: Some(arena.id()),
+        })
     }
 
-    /// Maps what came as a descriptor.
+    /// Maps what came as a descriptor, to be read.
     ///
     /// # Errors
     /// Its size could change under its readers, or the system cannot map it.
     pub fn new(file: &OwnedFd) -> Result<Arc<Self>, SharedMemoryError> {
-        Self::map(file, None)
-    }
-
-    fn map(file: &OwnedFd, arena: Option<u64>) -> Result<Arc<Self>, SharedMemoryError> {
         let failed = |action, bytes| {
             move |source| SharedMemoryError::System {
                 action,
@@ -69,23 +49,10 @@ impl Mapping {
         if !seals.contains(SealFlag::F_SEAL_SHRINK) {
             return Err(SharedMemoryError::Unsealed { bytes });
         }
-        let size = usize::try_from(bytes).ok().and_then(NonZeroUsize::new);
-        let size = size.ok_or_else(|| failed("map", bytes)(Errno::EINVAL))?;
-        // SAFETY: a new mapping at an address of the system's choice replaces nothing.
-        let start = unsafe {
-            mmap(
-                None,
-                size,
-                ProtFlags::PROT_READ,
-                MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE,
-                file,
-                0,
-            )
-        };
+        let memory = Memory::to_read(file, bytes).map_err(failed("map", bytes))?;
         Ok(Arc::new(Self {
-            start: start.map_err(failed("map", bytes))?,
-            size: size.get(),
-            arena,
+            memory: Arc::new(memory),
+            arena: None,
         }))
     }
 
@@ -95,7 +62,7 @@ impl Mapping {
 
     /// How large it is.
     pub fn size(&self) -> u64 {
-        self.size as u64
+        self.memory.size()
     }
 
     /// What lies at a place. `released` is called with its offset when it is read no more.
@@ -109,11 +76,11 @@ impl Mapping {
         released: Released,
     ) -> Result<Block, SharedMemoryError> {
         let end = offset.checked_add(bytes);
-        if end.is_none_or(|end| end > self.size as u64) {
+        if end.is_none_or(|end| end > self.size()) {
             return Err(SharedMemoryError::Misplaced {
                 offset,
                 bytes,
-                size: self.size as u64,
+                size: self.size(),
                 reason: "it ends beyond the memory",
             });
         }
@@ -123,13 +90,6 @@ impl Mapping {
             bytes: bytes as usize,
             released,
         })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: this is what mmap returned, and every block that reads it holds the mapping.
-        unsafe { munmap(self.start, self.size) }.ok();
     }
 }
 
@@ -143,11 +103,9 @@ pub struct Block {
 
 impl AsRef<[u8]> for Block {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: the place was checked to lie within the mapping.
-        let start = unsafe { self.mapping.start.cast::<u8>().add(self.offset) };
-        // SAFETY: the mapping outlives the block, cannot shrink, and holds initialised bytes. Its
-        // writer, a process of the same build and user, leaves them alone until they are released.
-        unsafe { std::slice::from_raw_parts(start.as_ptr(), self.bytes) }
+        // SAFETY: the place was checked to lie within the memory, which the mapping keeps. Its writer,
+        // a process of the same build and user, leaves it alone until it is released.
+        unsafe { self.mapping.memory.read(self.offset, self.bytes) }
     }
 }
 

@@ -70,6 +70,23 @@ fn what_is_written_is_read_in_place_and_reused_once_released() {
 }
 
 #[test]
+fn memory_that_is_used_again_holds_what_was_written_last() {
+    let mut arena = Arena::new("test", 64 * MIB, MIB).unwrap();
+    let mapping = Mapping::of(&arena);
+    let noise: Vec<u8> = (0..150_000_u32).map(|i| (i.wrapping_mul(i) / 7) as u8).collect();
+    for shift in 0..130 {
+        let pieces = [&noise[..shift], &noise[shift * 3..][..70_000], &noise[..33]];
+        let place = arena.write(&pieces).unwrap().unwrap();
+        assert_eq!(place.offset, 0, "{shift}");
+        assert!(
+            block(&mapping, place).as_ref() == pieces.concat(),
+            "{shift}"
+        );
+        arena.release(place.offset).unwrap();
+    }
+}
+
+#[test]
 fn free_memory_beyond_what_is_kept_goes_back_to_the_system() {
     let mut arena = Arena::new("test", 64 * MIB, MIB).unwrap();
     let descriptor = passed(&arena);
@@ -203,7 +220,7 @@ fn a_batch_is_read_where_it_was_written() {
         .map(|(name, column)| (name, column, true));
     let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
     let mut arena = Arena::new("test", 1 << 20, 0).unwrap();
-    let mapping = Mapping::of(&arena).unwrap();
+    let mapping = Mapping::of(&arena);
     for batch in [batch.clone(), batch.slice(1, 2), batch.slice(0, 0)] {
         let encoded = EncodedBatch::new(&batch).unwrap();
         let written = arena.write_batch(&encoded).unwrap().unwrap();
