@@ -73,7 +73,9 @@ fn what_is_written_is_read_in_place_and_reused_once_released() {
 fn memory_that_is_used_again_holds_what_was_written_last() {
     let mut arena = Arena::new("test", 64 * MIB, MIB).unwrap();
     let mapping = Mapping::of(&arena);
-    let noise: Vec<u8> = (0..150_000_u32).map(|i| (i.wrapping_mul(i) / 7) as u8).collect();
+    let noise: Vec<u8> = (0..150_000_u32)
+        .map(|i| (i.wrapping_mul(i) / 7) as u8)
+        .collect();
     for shift in 0..130 {
         let pieces = [&noise[..shift], &noise[shift * 3..][..70_000], &noise[..33]];
         let place = arena.write(&pieces).unwrap().unwrap();
