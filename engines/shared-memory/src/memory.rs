@@ -57,8 +57,10 @@ impl Memory {
     /// # Safety
     /// The place lies within the memory, and nobody writes to it while they are used.
     pub(crate) unsafe fn read(&self, offset: usize, bytes: usize) -> &[u8] {
-        // SAFETY: it lies within the mapping, which cannot shrink and holds initialised bytes.
-        unsafe { std::slice::from_raw_parts(self.start.cast::<u8>().add(offset).as_ptr(), bytes) }
+        // SAFETY: the caller says that this is within the mapping.
+        let place = unsafe { self.start.cast::<u8>().add(offset) };
+        // SAFETY: the mapping cannot shrink and holds initialised bytes, which the caller knows stay.
+        unsafe { std::slice::from_raw_parts(place.as_ptr(), bytes) }
     }
 
     /// Copies pieces to a place, one behind the other.
@@ -72,8 +74,11 @@ impl Memory {
             // SAFETY: the caller says that this place is within the mapping and ours alone.
             let place = unsafe { self.start.cast::<u8>().add(at) };
             for page in (0..piece.len()).step_by(MAPPED_TOGETHER) {
-                // SAFETY: as above. Reading maps several pages at once, writing maps them one by one.
-                unsafe { place.add(page).read_volatile() };
+                // SAFETY: as above.
+                let page = unsafe { place.add(page) };
+                // Reading maps several pages at once, writing would map them one by one.
+                // SAFETY: as above.
+                unsafe { page.read_volatile() };
             }
             // SAFETY: as above; the piece is other memory.
             unsafe { copy(piece, place) };
@@ -109,27 +114,33 @@ unsafe fn copy(bytes: &[u8], place: NonNull<u8>) {
 /// As for `copy`.
 #[cfg(target_arch = "x86_64")]
 unsafe fn copy_past_caches(bytes: &[u8], place: NonNull<u8>) {
-    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+    use std::arch::x86_64::{__m128i, _mm_sfence, _mm_stream_si128};
     /// A line of the cache in parts that are stored at once.
     type Line = [__m128i; 4];
-    let (front, rest) = bytes.split_at(place.align_offset(align_of::<Line>()).min(bytes.len()));
-    let (lines, back) = rest.as_chunks::<{ size_of::<Line>() }>();
-    // SAFETY: the parts go where the whole would.
-    unsafe {
-        place.copy_from_nonoverlapping(NonNull::from(front).cast(), front.len());
-        let mut to = place.add(front.len()).cast::<__m128i>().as_ptr();
-        for line in lines {
-            let from = line.as_ptr().cast::<__m128i>();
-            let parts: Line = std::array::from_fn(|part| _mm_loadu_si128(from.add(part)));
-            for part in parts {
-                _mm_stream_si128(to, part);
-                to = to.add(1);
-            }
+    const LINE: usize = size_of::<Line>();
+    let front = place.align_offset(align_of::<Line>()).min(bytes.len());
+    let (front, rest) = bytes.split_at(front);
+    let (lines, back) = rest.as_chunks::<LINE>();
+    // SAFETY: the first bytes go where the whole would.
+    unsafe { place.copy_from_nonoverlapping(NonNull::from(front).cast(), front.len()) };
+    // SAFETY: this is behind them, and aligned if there are lines.
+    let mut to = unsafe { place.add(front.len()) }.cast::<__m128i>();
+    for line in lines {
+        // SAFETY: any bytes are numbers.
+        let parts = unsafe { std::mem::transmute::<[u8; LINE], Line>(*line) };
+        for part in parts {
+            // SAFETY: the part goes where its bytes would in the whole.
+            unsafe { _mm_stream_si128(to.as_ptr(), part) };
+            // SAFETY: this is behind it.
+            to = unsafe { to.add(1) };
         }
-        NonNull::new_unchecked(to)
-            .cast::<u8>()
-            .copy_from_nonoverlapping(NonNull::from(back).cast(), back.len());
-        // Whoever is told of the place sees what was stored.
-        _mm_sfence();
     }
+    // SAFETY: the last bytes go behind all lines.
+    unsafe {
+        to.cast::<u8>()
+            .copy_from_nonoverlapping(NonNull::from(back).cast(), back.len())
+    };
+    // Whoever is told of the place sees what was stored.
+    // SAFETY: every x86-64 has the instruction.
+    unsafe { _mm_sfence() };
 }
