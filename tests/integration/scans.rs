@@ -75,6 +75,40 @@ fn csv_files_are_tables() {
 }
 
 #[test]
+fn directories_have_wildcards_too() {
+    let cluster = TestCluster::start_with(2, DISTRIBUTED);
+    let folder = cluster.work().join("deep");
+    write_all(&folder, "csv", "number,name\n", csv_line);
+    // As other engines write them; what hidden directories hold is nobody's.
+    for (file, place) in ["year=2024", "year=2025", ".half-done"].iter().enumerate() {
+        fs::create_dir(folder.join(place)).unwrap();
+        let (from, to) = (format!("part-{file}.csv"), format!("{place}/x é.csv"));
+        fs::rename(folder.join(from), folder.join(to)).unwrap();
+    }
+    let first_two = "n,total,highest\n200,19900,v199\n";
+    for files in [
+        "deep/*/*.csv",
+        "deep/year=*/x*.csv",
+        "de*/year=202[45]/x é.csv",
+    ] {
+        assert_eq!(summarize(&cluster, files), first_two, "{files}");
+    }
+    assert_eq!(summarize(&cluster, "*/year=2025/*.csv"), SECOND);
+    // The columns are those of all files.
+    for (place, columns) in [("a", "7 AS number"), ("b", "8 AS number, 'x' AS more")] {
+        fs::create_dir_all(cluster.work().join("wide").join(place)).unwrap();
+        cluster.sql(&format!(
+            "COPY (SELECT {columns}) TO 'wide/{place}/x.parquet'"
+        ));
+    }
+    let counted = "SELECT count(*) AS n, count(more) AS more FROM 'wide/*/*.parquet'";
+    let finished = cluster.bireme(&["sql", "--format", "csv", counted]);
+    assert_eq!(finished.success(), "n,more\n2,1\n");
+    let missing = cluster.bireme(&["sql", "SELECT 1 FROM 'deep/*/*.parquet'"]);
+    assert!(missing.stderr.contains("no file matches"), "{missing}");
+}
+
+#[test]
 fn gzipped_csv_files_are_tables() {
     let cluster = TestCluster::start_with(2, DISTRIBUTED);
     let folder = cluster.work().join("gz");

@@ -1,6 +1,7 @@
 //! Files as tables: `FROM 'data/*.parquet'` and what `CREATE EXTERNAL TABLE` reads.
 
 use bireme_protocol::{ErrorCode, Fault};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableOptions;
 use datafusion::datasource::file_format::FileFormat;
@@ -13,8 +14,11 @@ use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
 use datafusion::error::DataFusionError;
-use std::path::Path;
+use futures::TryStreamExt;
+use glob::MatchOptions;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use url::Url;
 
 /// Endings that name a format, longest first where one ends another.
 const FORMATS: &[(&str, Format)] = &[
@@ -102,18 +106,62 @@ pub(crate) async fn open(
     };
     let first = first_match(&location).map_err(external)?;
     let ending = ending(&first).ok_or_else(|| external(unknown_format(path, &first)))?;
-    let url = ListingTableUrl::parse(&location)?;
+    let places = places(&location, &ending.extension)?;
     let options = ListingOptions::new(format(&ending, state.default_table_options()))
         .with_file_extension(&ending.extension);
-    let schema = options
-        .infer_schema(state, &url)
+    let schema = columns(&options, &places, state)
         .await
         .map_err(|error| error.context(format!("read the columns of '{path}'")))?;
-    let config = ListingTableConfig::new(url)
+    let config = ListingTableConfig::new_with_multi_paths(places)
         .with_listing_options(options)
         .with_schema(schema);
     let cache = state.runtime_env().cache_manager.get_file_statistic_cache();
     Ok(Arc::new(ListingTable::try_new(config)?.with_cache(cache)))
+}
+
+/// Where DataFusion is to look: in one place, but at each file where directories have wildcards other
+/// than `**`, which it does not match.
+fn places(location: &str, extension: &str) -> Result<Vec<ListingTableUrl>, DataFusionError> {
+    let (directories, _) = location.rsplit_once('/').unwrap_or_default();
+    let is_wild = |part: &str| part != "**" && part.contains(['*', '?', '[']);
+    let is_one = location.contains("://") || Path::new(location).exists();
+    if is_one || !directories.split('/').any(is_wild) {
+        return Ok(vec![ListingTableUrl::parse(location)?]);
+    }
+    let files = matches(location).map_err(external)?;
+    let files = files.filter(|file| file.is_file());
+    let of_format = files.filter(|file| file.to_string_lossy().ends_with(extension));
+    let unmatched = || external(no_match(location));
+    let places = of_format.map(|file| {
+        let url = Url::from_file_path(&file).map_err(|()| unmatched())?;
+        ListingTableUrl::try_new(url, None)
+    });
+    let places: Vec<_> = places.collect::<Result<_, _>>()?;
+    match places.is_empty() {
+        true => Err(unmatched()),
+        false => Ok(places),
+    }
+}
+
+/// The columns of all files there.
+async fn columns(
+    options: &ListingOptions,
+    places: &[ListingTableUrl],
+    state: &dyn Session,
+) -> Result<SchemaRef, DataFusionError> {
+    let store = match places {
+        [place] => return options.infer_schema(state, place).await,
+        [first, ..] => state.runtime_env().object_store(first)?,
+        [] => return Ok(Arc::new(Schema::empty())),
+    };
+    let mut files = Vec::new();
+    for place in places {
+        let listed = place.list_all_files(state, store.as_ref(), &options.file_extension);
+        let listed: Vec<_> = listed.await?.try_collect().await?;
+        // Without bytes there are no columns to be read.
+        files.extend(listed.into_iter().filter(|file| file.size > 0));
+    }
+    options.format.infer_schema(state, &store, &files).await
 }
 
 fn external(fault: Fault) -> DataFusionError {
@@ -173,19 +221,26 @@ fn first_match(location: &str) -> Result<String, Fault> {
         false if Path::new(location).exists() => return Ok(location.to_string()),
         false => location.to_string(),
     };
-    let matches = glob::glob(&pattern).map_err(|error| {
-        Fault::new(
-            ErrorCode::SqlPlanError,
-            format!("read '{location}': {error}"),
-        )
-    })?;
     let readable = |path: &std::path::PathBuf| {
         path.is_file() && (!location.ends_with('/') || ending(&path.to_string_lossy()).is_some())
     };
-    let first = matches.filter_map(Result::ok).find(readable);
+    let first = matches(&pattern)?.find(readable);
     first
         .map(|path| path.to_string_lossy().into_owned())
         .ok_or_else(|| no_match(location))
+}
+
+/// What a pattern matches, in the order of names; hidden files only by a dot of its own.
+fn matches(pattern: &str) -> Result<impl Iterator<Item = PathBuf>, Fault> {
+    let options = MatchOptions {
+        require_literal_leading_dot: true,
+        ..MatchOptions::default()
+    };
+    let matches = glob::glob_with(pattern, options).map_err(|error| {
+        let text = format!("read '{pattern}': {error}");
+        Fault::new(ErrorCode::SqlPlanError, text)
+    })?;
+    Ok(matches.filter_map(Result::ok))
 }
 
 fn no_match(location: &str) -> Fault {
