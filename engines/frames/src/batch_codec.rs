@@ -2,13 +2,11 @@
 //! that each message stands alone. Decoding is zero-copy. Sockets, spill files and the partitions of
 //! frames share it.
 
-use crate::compact_views::compact_views;
+use crate::compact_views::{compact_views, used_by_views};
 use crate::error::FramesError;
-use arrow::array::{
-    Array, ArrayRef, AsArray, GenericByteViewArray, RecordBatch, RecordBatchOptions,
-};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{ByteViewType, DataType, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use bireme_shared_memory::EncodedBatch;
@@ -66,14 +64,6 @@ fn view_bytes(column: &ArrayRef) -> usize {
         DataType::Utf8View => used_by_views(column.as_string_view()),
         DataType::BinaryView => used_by_views(column.as_binary_view()),
         _ => 0,
-    }
-}
-
-/// The bytes that views refer to; none are when all values are short, which need not be counted.
-pub(crate) fn used_by_views<T: ByteViewType>(views: &GenericByteViewArray<T>) -> usize {
-    match views.data_buffers() {
-        [] => 0,
-        _ => views.total_buffer_bytes_used(),
     }
 }
 

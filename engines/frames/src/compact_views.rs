@@ -1,12 +1,12 @@
 //! Batches without what their string views refer to and do not use: Arrow writes every buffer of a
 //! view array, whatever its rows need of it.
 
-use crate::batch_codec::used_by_views;
 use arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array,
+    Array, ArrayData, ArrayRef, AsArray, GenericByteViewArray, RecordBatch, RecordBatchOptions,
+    make_array,
 };
 use arrow::buffer::Buffer;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{ByteViewType, DataType};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
@@ -49,6 +49,14 @@ fn compact(column: &ArrayRef) -> Result<Option<ArrayRef>, ArrowError> {
         }
         kind if kind.is_nested() => compact_children(column.to_data()),
         _ => Ok(None),
+    }
+}
+
+/// The bytes that views refer to; none are when all values are short, which need not be counted.
+pub(crate) fn used_by_views<T: ByteViewType>(views: &GenericByteViewArray<T>) -> usize {
+    match views.data_buffers() {
+        [] => 0,
+        _ => views.total_buffer_bytes_used(),
     }
 }
 

@@ -243,22 +243,22 @@ impl Evaluations {
         }
     }
 
+    /// Answers an interrupted evaluation before it has ended, once.
     fn answer_early(&self, id: u64) {
         let mut state = self.lock();
-        let is_open = state.active == Some(id) && !std::mem::replace(&mut state.answered, true);
-        let lost = state.killed.then(|| std::mem::take(&mut state.variables));
-        state.told = lost.clone().unwrap_or_default();
-        drop(state);
-        if is_open {
-            let done = match lost {
-                Some(lost) if !lost.is_empty() => {
-                    let error = cell_error::with_lost(interrupted_error(), &lost);
-                    failed(id, error, lost)
-                }
-                _ => failed(id, interrupted_error(), Vec::new()),
-            };
-            self.emitter.send(&done);
+        if state.active != Some(id) || std::mem::replace(&mut state.answered, true) {
+            return;
         }
+        if state.killed {
+            state.told = std::mem::take(&mut state.variables);
+        }
+        let lost = state.told.clone();
+        drop(state);
+        let error = match lost.is_empty() {
+            true => interrupted_error(),
+            false => cell_error::with_lost(interrupted_error(), &lost),
+        };
+        self.emitter.send(&failed(id, error, lost));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

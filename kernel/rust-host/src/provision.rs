@@ -8,7 +8,7 @@ use crate::cell_crate;
 use crate::cell_error;
 use crate::evaluator::{Evaluator, NEW_DEPENDENCY};
 use crate::prelude_crates::{PreludeCrate, PreludeCrates};
-use crate::rewrite::{commands, mentions, rewrite, uses, uses_crate};
+use crate::rewrite::{commands, crates_named, mentions, rewrite, uses};
 use bireme_px::host_protocol::HostEvent;
 
 /// Also replaces the module that every cell compiles by what the crate has compiled.
@@ -42,12 +42,12 @@ impl PreludeUse {
 
     /// Crates a cell uses and the session does not have yet, and whether a command of the cell brings each in.
     fn wanted(&mut self, code: &str) -> Vec<(PreludeCrate, bool)> {
-        let commands = commands(code);
+        let (commands, named) = (commands(code), crates_named(code));
         let mut wanted = Vec::new();
         for one in self.crates.iter() {
             let is_command = commands.iter().any(|line| one.is_brought_in_by(line));
             let is_new = !self.brought_in.contains(one);
-            if is_new && (is_command || uses_crate(code, &one.ident())) {
+            if is_new && (is_command || named.contains(&one.ident())) {
                 wanted.push((one.clone(), is_command));
             }
         }

@@ -9,6 +9,7 @@ use crate::awaits::awaits;
 use crate::edits::{Edit, Edits};
 use crate::source_map::Position;
 use proc_macro2::{Span, TokenStream, TokenTree};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
@@ -230,16 +231,18 @@ fn has_name(tokens: TokenStream, names: &[&str]) -> bool {
     })
 }
 
-/// Whether a cell uses a crate: its name begins a path, or stands in a `use`.
-pub fn uses_crate(code: &str, name: &str) -> bool {
+/// The names by which a cell may use crates: they begin a path, or stand behind `use`.
+pub fn crates_named(code: &str) -> BTreeSet<String> {
     let (rust, _) = blank_commands(code);
-    let tokens = rust.parse::<TokenStream>();
-    let found = tokens.is_ok_and(|tokens| has_root(tokens, name));
+    let mut names = BTreeSet::new();
+    if let Ok(tokens) = rust.parse::<TokenStream>() {
+        add_roots(tokens, &mut names);
+    }
     forget_spans();
-    found
+    names
 }
 
-fn has_root(tokens: TokenStream, name: &str) -> bool {
+fn add_roots(tokens: TokenStream, names: &mut BTreeSet<String>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let is_colon =
         |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(one)) if one.as_char() == ':');
@@ -247,18 +250,22 @@ fn has_root(tokens: TokenStream, name: &str) -> bool {
         Some(TokenTree::Ident(ident)) => Some(ident.to_string()),
         _ => None,
     };
-    tokens.iter().enumerate().any(|(at, token)| match token {
-        TokenTree::Group(group) => has_root(group.stream(), name),
-        TokenTree::Ident(ident) if ident == name => {
-            let begins = is_colon(at + 1) && is_colon(at + 2);
-            let is_within =
-                at >= 3 && is_colon(at - 1) && is_colon(at - 2) && word(at - 3).is_some();
-            let before = at.checked_sub(1).and_then(word);
-            let is_named = before.is_some_and(|word| word == "use" || word == "crate");
-            (begins && !is_within) || is_named
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            TokenTree::Group(group) => add_roots(group.stream(), names),
+            TokenTree::Ident(ident) => {
+                let begins = is_colon(at + 1) && is_colon(at + 2);
+                let is_within =
+                    at >= 3 && is_colon(at - 1) && is_colon(at - 2) && word(at - 3).is_some();
+                let before = at.checked_sub(1).and_then(word);
+                let is_named = before.is_some_and(|word| word == "use" || word == "crate");
+                if (begins && !is_within) || is_named {
+                    names.insert(ident.to_string());
+                }
+            }
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
-        TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => false,
-    })
+    }
 }
 
 /// Whether a name occurs in a type as a word of its own.
@@ -350,10 +357,11 @@ mod tests {
             "use rand::Rng;",
             "use {std::fmt, rand::Rng};",
             "use rand;",
+            "::rand::random::<u8>()",
             "fn f() { let x: Vec<rand::rngs::StdRng> = vec![]; }",
             "println!(\"{}\", rand::random::<u8>())",
         ] {
-            assert!(uses_crate(cell, "rand"), "{cell}");
+            assert!(crates_named(cell).contains("rand"), "{cell}");
         }
         for cell in [
             "let rand = 1; rand + 1",
@@ -362,7 +370,7 @@ mod tests {
             "\"rand::random\" // rand::random",
             "fn rand() -> u8 { 4 }",
         ] {
-            assert!(!uses_crate(cell, "rand"), "{cell}");
+            assert!(!crates_named(cell).contains("rand"), "{cell}");
         }
     }
 

@@ -7,6 +7,7 @@ mod display;
 mod frames;
 mod parsing;
 mod progress;
+mod questions;
 mod registry;
 mod samples;
 mod scripted_host;
