@@ -357,7 +357,7 @@ mod tests {
             "use rand::Rng;",
             "use {std::fmt, rand::Rng};",
             "use rand;",
-            "::rand::random::<u8>()",
+            "let n = ::rand::random::<u8>();",
             "fn f() { let x: Vec<rand::rngs::StdRng> = vec![]; }",
             "println!(\"{}\", rand::random::<u8>())",
         ] {

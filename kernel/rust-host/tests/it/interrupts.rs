@@ -85,8 +85,11 @@ pub(crate) fn of_cells_that_wait(host: &mut Host) {
     assert_eq!(host.works("one()"), "1");
 }
 
-/// The prompt is back at once even so, and cells run again; the variables could not be kept.
+/// The prompt is back at once even so, and cells run again; the variables could not be kept. Which, is
+/// told once: what was in no snapshot at once, the others as soon as it is known.
 pub(crate) fn with_a_snapshot_that_does_not_take_over(host: &mut Host) {
+    let threaded = "std::thread::spawn(|| loop { std::thread::park() }); let unsaved = 3;";
+    assert_eq!(host.works(threaded), "");
     let id = host.ask("println!(\"{}\", std::os::unix::process::parent_id()); loop {}");
     let told = host.wait_for(|event| matches!(event, HostEvent::Output { .. }));
     let snapshot = String::from_utf8(told.body).unwrap();
@@ -94,10 +97,11 @@ pub(crate) fn with_a_snapshot_that_does_not_take_over(host: &mut Host) {
         .args(["-STOP", snapshot.trim()])
         .status();
     assert!(stop.unwrap().success());
-    interrupt(host, id);
+    let cell = interrupt(host, id);
+    assert_eq!(cell.lost_variables, ["unsaved"]);
     let cell = host.eval("one()");
     assert_eq!(cell.outcome, Outcome::Ok, "{cell:?}");
     assert_eq!(cell.result().unwrap().data["text/plain"], "1");
     let said = cell.text(OutputStream::Stderr);
-    assert!(said.contains("kept"), "{cell:?}");
+    assert!(said.contains("kept") && !said.contains("unsaved"), "{said}");
 }
