@@ -160,9 +160,10 @@ impl Worker {
         }
     }
 
-    /// Handles requests in one transaction; answers go out after its commit.
+    /// Handles requests in one transaction. Answers go out after its commit, those to reads too: what
+    /// they tell has to be there after `kill -9`.
     fn handle(&mut self, batch: Vec<Request>) {
-        let mut answers: Vec<(Answer, rusqlite::Result<()>)> = Vec::new();
+        let mut outcomes = Vec::new();
         self.since_prune += batch.len();
         let is_prune_due = self.since_prune >= PRUNE_EVERY;
         if is_prune_due {
@@ -171,27 +172,21 @@ impl Worker {
         let transaction = self.connection.transaction();
         let committed = transaction.and_then(|transaction| {
             for request in batch {
-                match request {
+                outcomes.push(match request {
                     Request::Write(write, answer) => {
                         let written = apply(&transaction, &write);
                         if let Err(error) = &written {
                             tracing::error!(%error, ?write, "database refuses a write");
                         }
-                        answers.extend(answer.map(|answer| (*answer, written)));
+                        Outcome::Written(answer, written)
                     }
                     Request::History(request, reply) => {
-                        let records = history::latest(&transaction, &request);
-                        drop(reply.send(
-                            records.map_err(|error| self::fault("read", &self.path, &error)),
-                        ));
+                        Outcome::Read(reply, history::latest(&transaction, &request))
                     }
                     Request::Find(beginning, reply) => {
-                        let records = history::find(&transaction, &beginning);
-                        drop(reply.send(
-                            records.map_err(|error| self::fault("read", &self.path, &error)),
-                        ));
+                        Outcome::Read(reply, history::find(&transaction, &beginning))
                     }
-                }
+                });
             }
             if is_prune_due {
                 history::prune(&transaction)?;
@@ -201,13 +196,34 @@ impl Worker {
         if let Err(error) = &committed {
             tracing::error!(%error, path = %self.path.display(), "database does not commit");
         }
-        for (answer, written) in answers {
-            let result = match (&committed, written) {
-                (Ok(()), Ok(())) => Ok(()),
-                (Err(error), _) => Err(fault("commit to", &self.path, error)),
-                (_, Err(error)) => Err(fault("write to", &self.path, &error)),
-            };
-            answer.send(result);
+        for outcome in outcomes {
+            outcome.tell(&committed, &self.path);
+        }
+    }
+}
+
+/// What came of a request, to be told once its transaction has ended.
+enum Outcome {
+    Written(Option<Box<Answer>>, rusqlite::Result<()>),
+    Read(
+        oneshot::Sender<Result<Vec<QueryRecord>, Fault>>,
+        rusqlite::Result<Vec<QueryRecord>>,
+    ),
+}
+
+impl Outcome {
+    fn tell(self, committed: &rusqlite::Result<()>, path: &Path) {
+        let committed = committed
+            .as_ref()
+            .map_err(|error| fault("commit to", path, error));
+        match self {
+            Self::Written(None, _) => {}
+            Self::Written(Some(answer), written) => answer.send(
+                committed.and_then(|()| written.map_err(|error| fault("write to", path, &error))),
+            ),
+            Self::Read(reply, records) => drop(reply.send(
+                committed.and_then(|()| records.map_err(|error| fault("read", path, &error))),
+            )),
         }
     }
 }
@@ -245,4 +261,39 @@ fn fault(tried: &str, path: &Path, error: &rusqlite::Error) -> Fault {
         format!("{tried} the database {}", path.display()),
     )
     .with_sources(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn what_a_read_tells_is_on_disk() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("state.sqlite");
+        let (store, _, thread) = Store::open(&path).unwrap();
+        // As another process finds it after this one was killed.
+        let other = Connection::open(&path).unwrap();
+        other.busy_timeout(Duration::from_secs(10)).unwrap();
+        for queries in 1..=200_usize {
+            let record = QueryRecord {
+                query_id: format!("{queries:032x}"),
+                ..QueryRecord::default()
+            };
+            let write = Write::Query {
+                record: Box::new(record),
+                head: None,
+            };
+            store.write(write, None);
+            let told = store.history(HistoryRequest::default()).await.unwrap();
+            let kept: i64 = other
+                .query_row("SELECT count(*) FROM queries", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(usize::try_from(kept).unwrap(), queries);
+            assert_eq!(told.len(), queries.min(100));
+        }
+        drop(store);
+        thread.join().unwrap();
+    }
 }
