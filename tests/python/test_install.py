@@ -35,6 +35,10 @@ def test_installing_compiles_what_the_first_rust_cell_needs(home, tmp_path):
     # The second time there is nothing to compile.
     again = home.bireme("install", "--prefix", tmp_path, timeout=60).stderr.decode()
     assert "Rust cells are ready" in again and "crates begun" not in again, again
+    # Crates that cannot be had cost no cell.
+    absent = home.environment | {"BIREME_RUST_PRELUDE_CRATES": 'bireme-no-such-crate = "1"'}
+    without = home.bireme("install", "--prefix", tmp_path, timeout=300, env=absent).stderr.decode()
+    assert "Rust cells are ready, without bireme-no-such-crate" in without, without
 
 
 def test_a_toolchain_without_the_shared_standard_library_is_told(home, tmp_path):
