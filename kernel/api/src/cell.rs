@@ -137,15 +137,19 @@ pub trait ShowDebug {
 
 impl<T: std::fmt::Debug + ?Sized> ShowDebug for &T {
     fn evcxr_display(&self) {
-        if std::any::type_name::<T>() == "()" {
-            return;
+        if std::any::type_name::<T>() != "()" {
+            show_debug(self);
         }
-        let mut text = Limited(String::new());
-        if write!(text, "{:?}", self).is_err() {
-            text.0.push_str(" …");
-        }
-        block("text/plain", &text.0);
     }
+}
+
+// Compiled once, not with every cell.
+fn show_debug(value: &dyn std::fmt::Debug) {
+    let mut text = Limited(String::new());
+    if write!(text, "{value:?}").is_err() {
+        text.0.push_str(" …");
+    }
+    block("text/plain", &text.0);
 }
 
 pub trait ShowType {
@@ -154,12 +158,13 @@ pub trait ShowType {
 
 impl<T: ?Sized> ShowType for &T {
     fn evcxr_display(&mut self) {
-        block(
-            "text/plain",
-            &format!(
-                "<{}: it has neither Debug nor evcxr_display>",
-                std::any::type_name::<T>()
-            ),
-        );
+        show_type(std::any::type_name::<T>());
     }
+}
+
+fn show_type(name: &str) {
+    block(
+        "text/plain",
+        &format!("<{name}: it has neither Debug nor evcxr_display>"),
+    );
 }

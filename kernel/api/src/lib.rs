@@ -17,6 +17,8 @@ mod data_types;
 pub mod frame;
 pub mod frame_error;
 mod html;
+#[doc(hidden)]
+pub mod instances;
 mod kernel_door;
 #[doc(hidden)]
 pub mod layout;

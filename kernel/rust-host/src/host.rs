@@ -15,7 +15,8 @@ use crate::error::RustHostError;
 use crate::evaluations::Evaluations;
 use crate::evaluator::{Evaluator, Surroundings};
 use crate::prelude_crates::PreludeCrates;
-use crate::session_directory::SessionDirectory;
+use crate::recorded_compile;
+use crate::session_directory::{SessionDirectory, tools_of_this_process};
 use bireme_px::frame::{Frame, read_frame};
 use bireme_px::host_protocol::{HostEvent, HostRequest};
 use bireme_px::relay::Relay;
@@ -61,6 +62,7 @@ pub enum End {
 /// When it cannot start. The kernel has been told then.
 pub fn run(home: &Path) -> Result<End, RustHostError> {
     let begun = Instant::now();
+    restart_with_tools(home);
     // A terminal's Ctrl-C goes to its whole foreground group; the kernel decides what it means here.
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     let (requests, events) = private_streams()?;
@@ -81,6 +83,7 @@ pub fn run(home: &Path) -> Result<End, RustHostError> {
 /// # Errors
 /// When there is no toolchain, or a crate does not compile.
 pub fn prepare(home: &Path) -> Result<End, RustHostError> {
+    restart_with_tools(home);
     let emitter = Arc::new(Emitter::new(private_streams()?.1));
     let prelude = PreludeCrates::from_environment()?;
     let host = Host::prepare(home, &emitter)?;
@@ -100,6 +103,14 @@ pub fn prepare(home: &Path) -> Result<End, RustHostError> {
             tracing::error!("{error}");
             Ok(End::WithoutPrelude)
         }
+    }
+}
+
+/// Before anything is set up: what evcxr starts is on the `PATH` from here on.
+fn restart_with_tools(home: &Path) {
+    // Where there is no working directory, this comes up again.
+    if let Ok(directory) = std::env::current_dir() {
+        recorded_compile::restart_with(&tools_of_this_process(&directory.join(home)));
     }
 }
 
@@ -209,6 +220,7 @@ impl Host {
             .env(SOCKET_ENV, self.relay.socket())
             .env(LIBRARY_PATH, &self.libraries)
             .current_dir(&self.notebook_directory);
+        recorded_compile::without_tools(&mut cell_host);
         let surroundings = Surroundings {
             relay: Arc::clone(&self.relay),
             emitter: Arc::clone(&self.emitter),

@@ -1,10 +1,13 @@
 //! Compiles a cell without cargo when nothing but the cell has changed since cargo last did: a fifth
 //! of what a small cell takes is cargo finding that out.
 //!
-//! evcxr starts cargo as `mold -run cargo ...` when it is told to use the linker mold, and looks for that
-//! program where the environment of the build says. There it finds this one, which runs cargo as it was asked to, with itself as the wrapper
+//! evcxr starts cargo as `mold -run cargo ...` when it is told to use the linker mold. First on the `PATH`
+//! it finds this program, which runs cargo as it was asked to, with itself as the wrapper
 //! of the compiler, to note how cargo calls the compiler for a cell. As long as what cargo would look at is
 //! as it was, the next cells call the compiler the same way.
+//!
+//! The Rust host itself runs with that `PATH`: for one that only the build has, the standard library copies
+//! the whole process before it starts a program, which takes as long as all the rest of a small cell.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -114,13 +117,39 @@ pub fn run_compiler(own_crate: &str) -> std::io::Error {
     }
 }
 
+/// Starts this program anew with a directory first on its `PATH`; comes back when that was done before, or
+/// cannot be.
+pub fn restart_with(directory: &Path) {
+    let Some(path) = std::env::var_os("PATH").filter(|_| std::env::var_os(PATH_ENV).is_none())
+    else {
+        return;
+    };
+    let places = std::iter::once(directory.to_path_buf()).chain(std::env::split_paths(&path));
+    let error = match (std::env::join_paths(places), std::env::current_exe()) {
+        (Ok(places), Ok(program)) => Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env("PATH", places)
+            .env(PATH_ENV, path)
+            .exec(),
+        (Ok(_), Err(error)) => error,
+        (Err(error), _) => std::io::Error::other(error),
+    };
+    tracing::warn!(%error, "cargo compiles every cell");
+}
+
+/// Gives a program the `PATH` that this one was started with at first.
+pub fn without_tools(command: &mut Command) {
+    if let Some(path) = std::env::var_os(PATH_ENV) {
+        command.env("PATH", path).env_remove(PATH_ENV);
+    }
+}
+
 /// Puts this program where evcxr finds it, and returns the commands that tell evcxr; none where that cannot be.
 /// `linker` is what evcxr has chosen.
 pub fn install(directory: &Path, linker: &str) -> Vec<String> {
-    let path = std::env::var_os("PATH").and_then(|path| path.into_string().ok());
-    let Some(path) = path.filter(|path| !path.contains('\n')) else {
+    if std::env::var_os(PATH_ENV).is_none() {
         return Vec::new();
-    };
+    }
     let link = directory.join(NAME);
     let linked = fs::create_dir_all(directory)
         .and_then(|()| std::env::current_exe())
@@ -129,11 +158,7 @@ pub fn install(directory: &Path, linker: &str) -> Vec<String> {
         tracing::warn!(%error, "cargo compiles every cell");
         return Vec::new();
     }
-    let mut commands = vec![
-        format!(":build_env PATH={}:{path}", directory.display()),
-        format!(":build_env {PATH_ENV}={path}"),
-        format!(":linker {NAME}"),
-    ];
+    let mut commands = vec![format!(":linker {NAME}")];
     if linker == "lld" {
         // What evcxr does for lld itself.
         let flags = "-Cprefer-dynamic -Clink-arg=-fuse-ld=lld";

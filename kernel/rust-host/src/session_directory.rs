@@ -15,6 +15,8 @@ const PATH_LIMIT: usize = 80;
 const LOCK: &str = "lock";
 /// Where evcxr compiles.
 pub const CELL: &str = "cell";
+/// Where evcxr finds what it starts to compile.
+const TOOLS: &str = "tools";
 
 /// What evcxr reads at its start. Cells are compiled fast and unoptimised, see [`CARGO_CONFIG`].
 const EVCXR_CONFIG: &str = "opt_level = \"0\"\noffline_mode = true\n";
@@ -67,7 +69,7 @@ impl SessionDirectory {
         let sessions = sessions(home);
         make(&sessions)?;
         remove_abandoned(&sessions);
-        let path = sessions.join(format!("{}", std::process::id()));
+        let path = own(&sessions);
         // Only a dead process of the same number can have left one behind here.
         let _ = fs::remove_dir_all(&path);
         make(&path)?;
@@ -92,7 +94,7 @@ impl SessionDirectory {
 
     /// Where evcxr finds what it starts to compile.
     pub fn tools(&self) -> PathBuf {
-        self.path.join("tools")
+        self.path.join(TOOLS)
     }
 
     /// Where the analyst works.
@@ -115,6 +117,11 @@ impl Drop for SessionDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// Where this process has its tools once its directory is made.
+pub fn tools_of_this_process(home: &Path) -> PathBuf {
+    own(&sessions(home)).join(TOOLS)
 }
 
 /// Writes the settings of an evcxr that runs in a directory and compiles below it.
@@ -181,6 +188,10 @@ fn sessions(home: &Path) -> PathBuf {
     }
     let user = nix::unistd::getuid();
     std::env::temp_dir().join(format!("bireme-rust-{user}"))
+}
+
+fn own(sessions: &Path) -> PathBuf {
+    sessions.join(std::process::id().to_string())
 }
 
 fn lock(directory: &Path) -> Option<Flock<File>> {
