@@ -32,11 +32,15 @@ pub(crate) fn split(scan: &FileScanConfig, tasks: usize) -> Vec<Vec<FileGroup>> 
     deal(filled, groups, tasks)
 }
 
-/// Deals bins out in turn, so that neighbouring pieces of a file go to different engines.
+/// Deals bins out in turn, so that neighbouring pieces of a file go to different engines, and every second
+/// time the other way round: halves of files are seldom equal, because readers take whole row groups.
 fn deal(bins: Vec<Vec<PartitionedFile>>, groups: usize, tasks: usize) -> Vec<Vec<FileGroup>> {
     let mut dealt = vec![Vec::with_capacity(groups); tasks];
     for (position, files) in bins.into_iter().enumerate() {
-        dealt[position % tasks].push(FileGroup::new(files));
+        let turn = position % tasks;
+        let is_forward = (position / tasks).is_multiple_of(2);
+        let task = if is_forward { turn } else { tasks - 1 - turn };
+        dealt[task].push(FileGroup::new(files));
     }
     for groups_of_task in &mut dealt {
         groups_of_task.resize_with(groups, || FileGroup::new(Vec::new()));
@@ -148,5 +152,16 @@ mod tests {
         assert!(dealt.iter().all(|groups| groups.len() == 2));
         let filled = dealt.iter().flatten().filter(|group| !group.is_empty());
         assert_eq!(filled.count(), 3);
+    }
+
+    #[test]
+    fn no_task_gets_the_first_half_of_every_file() {
+        let files = (0..4).map(|number| PartitionedFile::new(format!("f{number}"), 8 << 20));
+        let dealt = deal(cut(files.collect(), 8, true), 4, 2);
+        for groups in dealt {
+            let first_halves = groups.iter().flat_map(|group| group.files());
+            let first_halves = first_halves.filter(|file| file.range().0 == 0);
+            assert_eq!(first_halves.count(), 2);
+        }
     }
 }
