@@ -60,6 +60,8 @@ def open_evcxr_jupyter(program):
 
     manager = Manager()
     manager.start_kernel(stdout=2)
+    # It does not end with its client.
+    atexit.register(manager.shutdown_kernel, now=True)
     client = manager.client()
     client.start_channels()
     client.wait_for_ready(timeout=120)
