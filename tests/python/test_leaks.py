@@ -13,8 +13,8 @@ from conftest import Home, processes_of
 
 QUERIES = int(os.environ.get("BIREME_LEAK_QUERIES", "60"))
 IS_LONG = QUERIES >= 1000
-# What an engine remembers reaches its size first, the latest 16,384 spans after some 800 queries: after 18
-# queries engines have 17 to 24 MiB, after 200, 1,000 and 2,500 they have 28 to 31, 34 to 37, and 36 to 39.
+# What an engine remembers, such as its latest 16,384 spans, reaches its size first: after 18 queries engines
+# have 17 to 24 MiB, after 300, 1,000 and 2,500 they have 28 to 31, 34 to 37, and 36 to 39.
 WARM_UP = QUERIES if IS_LONG else 18
 # A short run ends while they still grow.
 GROWTH = 0 if IS_LONG else 16 << 20
@@ -45,7 +45,7 @@ def test_nothing_is_left_behind(binary):
         for rank, (held, now) in enumerate(zip(before, after)):
             assert now["files"] == 0, f"engine {rank} has left files"
             assert now["open"] <= held["open"] + 4, f"engine {rank} has left files open"
-        # Engines do the same work, but one's allocator reaches its size hundreds of queries before the other's.
+        # Engines do the same work, but one may reach its size hundreds of queries before the other.
         largest, now = (max(engine["resident"] for engine in held) for held in (before, after))
         assert now <= largest * 1.1 + GROWTH, "engines have grown"
     finally:

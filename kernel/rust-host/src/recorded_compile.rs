@@ -7,7 +7,7 @@
 //! as it was, the next cells call the compiler the same way.
 //!
 //! The Rust host itself runs with that `PATH`: for one that only the build has, the standard library copies
-//! the whole process before it starts a program, which takes as long as all the rest of a small cell.
+//! the whole process before it starts a program, which took a third of a small cell.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
