@@ -221,8 +221,11 @@ fn an_interrupt_leaves_no_file() {
             left(&cluster).is_empty().then_some(())
         });
     }
-    let notes = files(&cluster.home().join("sinks"));
-    assert_eq!(notes, [PathBuf::from("gate")]);
+    let notes = cluster.home().join("sinks");
+    // What is written of a move goes after what was moved.
+    wait_until("the notes to be gone", GONE, || {
+        (files(&notes) == [PathBuf::from("gate")]).then_some(())
+    });
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A compiled cell: loaded, called, never unloaded.
 //!
 //! evcxr compiles every cell to a shared library of its own with one entry point that takes and gives back the
-//! pointer to its variable store. The prelude every cell is compiled with exports two more functions: one
-//! that prepares the shared standard library for the cell, one that flushes what the cell printed.
+//! pointer to its variable store. It has two more functions from the prelude every cell is compiled with, in itself or in the
+//! library of the `bireme` crate: one prepares the shared standard library for the cell, one flushes what the cell printed.
 
 use crate::PxError;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
@@ -17,13 +17,13 @@ type Entry = unsafe extern "C" fn(VariableStore) -> VariableStore;
 type Begin = unsafe extern "C" fn(RawFd, *const AtomicPtr<()>);
 type End = unsafe extern "C" fn();
 
-/// One pointer for all cells of this process: libraries share no statics. The prelude of cells says
+/// One pointer for all cells of this process: without the crate's library they share no statics. The prelude of cells says
 /// what it points to.
 static SLOT: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Exported by the cell prelude: where panics are reported to, and the slot.
+/// Of the cell prelude: where panics are reported to, and the slot.
 const BEGIN: &[u8] = b"bireme_cell_begin\0";
-/// Exported by the cell prelude: flush what was printed.
+/// Of the cell prelude: flush what was printed.
 const END: &[u8] = b"bireme_cell_end\0";
 
 /// A loaded cell.

@@ -17,8 +17,6 @@ mod data_types;
 pub mod frame;
 pub mod frame_error;
 mod html;
-#[doc(hidden)]
-pub mod instances;
 mod kernel_door;
 #[doc(hidden)]
 pub mod layout;
@@ -39,6 +37,8 @@ mod text;
 #[doc(hidden)]
 pub mod transfer;
 mod values;
+#[doc(hidden)]
+pub mod variables;
 
 pub use column::Column;
 pub use frame::expr::{

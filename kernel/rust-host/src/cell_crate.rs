@@ -36,6 +36,9 @@ const LOCK_FILE: &str = "Cargo.lock";
 const CELL_PACKAGE: &str = "ctx";
 /// Keeps cargo from looking for a workspace in the directories above.
 const OWN_WORKSPACE: &str = "\n[workspace]\n";
+/// Makes cargo tell one library of a local crate from another by its file name: beside other dependencies
+/// there is another one. It is cargo's own switch for the compiler's libraries.
+pub const TELL_LIBRARIES_APART: (&str, &str) = ("__CARGO_DEFAULT_LIB_METADATA", "bireme");
 /// Names a cell that needs the crate uses at least one of.
 pub const NAMES: [&str; 20] = [
     "bireme",
@@ -285,6 +288,7 @@ impl CellCrate {
             .env("CARGO_TARGET_DIR", "target")
             .env("CARGO_BUILD_BUILD_DIR", "target")
             .env("RUSTFLAGS", flags)
+            .env(TELL_LIBRARIES_APART.0, TELL_LIBRARIES_APART.1)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -28,6 +28,7 @@ pub mod recorded_compile;
 mod redefinition;
 pub mod rewrite;
 pub mod session_directory;
+mod shared_store;
 pub mod source_map;
 mod typing;
 mod variable_record;

@@ -11,9 +11,14 @@ use crate::prelude_crates::{PreludeCrate, PreludeCrates};
 use crate::rewrite::{commands, crates_named, mentions, rewrite, uses};
 use bireme_px::host_protocol::HostEvent;
 
-/// Also replaces the module that every cell compiles by what the crate has compiled.
+/// Also replaces the module that every cell compiles by what the crate has compiled. The cell host looks for
+/// functions of it in a cell's library and those that it needs, so each has to need the crate's.
 const USE_CRATE: &str = "use bireme::prelude::*;\n\
-    #[doc(hidden)]\nmod __bireme { pub use ::bireme::cell::*; }";
+    #[doc(hidden)]\nmod __bireme {\n\
+    pub use ::bireme::cell::*;\n\
+    #[unsafe(no_mangle)]\n\
+    static BIREME_CELL: extern \"C\" fn() = bireme_cell_end;\n\
+    }";
 
 /// The prelude crates of a session, and which of them it has.
 pub(crate) struct PreludeUse {

@@ -9,6 +9,8 @@
 //! The Rust host itself runs with that `PATH`: for one that only the build has, the standard library copies
 //! the whole process before it starts a program, which took a third of a small cell.
 
+use crate::cell_crate::TELL_LIBRARIES_APART;
+use crate::shared_store::with_shared_store;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -37,6 +39,7 @@ const RECORD: &str = "recorded-compile";
 /// The package of cells.
 const CELL_PACKAGE: &str = "ctx";
 const MANIFEST: &str = "Cargo.toml";
+const SOURCE: &str = "src/lib.rs";
 const LOCK: &str = "Cargo.lock";
 /// Settings of cargo that this program does not understand.
 const UNKNOWN_SETTINGS: [&str; 3] = ["rustc-wrapper", "rustc-workspace-wrapper", "paths"];
@@ -67,7 +70,7 @@ pub fn run(own_crate: &str) -> std::io::Error {
             path = directory.join(RECORD);
             let record = Record::read(&path);
             if let Some(record) = record.filter(|one| one.holds(circumstances, own_crate)) {
-                return record.repeat(environment);
+                return record.repeat(environment, own_crate);
             }
             // What cargo does not get to compile is not repeated either.
             let _ = fs::remove_file(&path);
@@ -76,6 +79,9 @@ pub fn run(own_crate: &str) -> std::io::Error {
         environment.insert(RECORD_ENV.into(), path.into());
         environment.insert(CIRCUMSTANCES_ENV.into(), circumstances.to_string().into());
         environment.insert(WRAPPER_ENV.into(), program.into());
+    } else {
+        // evcxr's own wrapper of the compiler, its cache, knows a cell's library by one name only.
+        environment.remove(OsStr::new(TELL_LIBRARIES_APART.0));
     }
     match mold {
         Some(mold) => become_program(Some(&mold), &arguments, &environment),
@@ -96,6 +102,10 @@ pub fn run_compiler(own_crate: &str) -> std::io::Error {
         && !path.is_empty()
         && is_cell(&arguments)
     {
+        // What cargo puts elsewhere does not find the libraries beside it.
+        if let Err(error) = tell_library(&arguments, &environment) {
+            return error;
+        }
         let mut record = Record {
             circumstances,
             surroundings: 0,
@@ -120,8 +130,7 @@ pub fn run_compiler(own_crate: &str) -> std::io::Error {
 /// Starts this program anew with a directory first on its `PATH`; comes back when that was done before, or
 /// cannot be.
 pub fn restart_with(directory: &Path) {
-    let Some(path) = std::env::var_os("PATH").filter(|_| std::env::var_os(PATH_ENV).is_none())
-    else {
+    let Some(path) = std::env::var_os("PATH").filter(|path| !begins_with(path, directory)) else {
         return;
     };
     let places = std::iter::once(directory.to_path_buf()).chain(std::env::split_paths(&path));
@@ -147,7 +156,7 @@ pub fn without_tools(command: &mut Command) {
 /// Puts this program where evcxr finds it, and returns the commands that tell evcxr; none where that cannot be.
 /// `linker` is what evcxr has chosen.
 pub fn install(directory: &Path, linker: &str) -> Vec<String> {
-    if std::env::var_os(PATH_ENV).is_none() {
+    if !std::env::var_os("PATH").is_some_and(|path| begins_with(&path, directory)) {
         return Vec::new();
     }
     let link = directory.join(NAME);
@@ -158,7 +167,11 @@ pub fn install(directory: &Path, linker: &str) -> Vec<String> {
         tracing::warn!(%error, "cargo compiles every cell");
         return Vec::new();
     }
-    let mut commands = vec![format!(":linker {NAME}")];
+    let (name, value) = TELL_LIBRARIES_APART;
+    let mut commands = vec![
+        format!(":linker {NAME}"),
+        format!(":build_env {name}={value}"),
+    ];
     if linker == "lld" {
         // What evcxr does for lld itself.
         let flags = "-Cprefer-dynamic -Clink-arg=-fuse-ld=lld";
@@ -244,19 +257,16 @@ impl Record {
     }
 
     /// Becomes the compiler, called as it was, and tells evcxr where the outcome will be.
-    fn repeat(mut self, now: Environment) -> std::io::Error {
+    fn repeat(mut self, now: Environment, own_crate: &str) -> std::io::Error {
         for name in JOB_SERVER_ENVS {
             self.environment.remove(OsStr::new(name));
             if let Some(value) = now.get(OsStr::new(name)) {
                 self.environment.insert(name.into(), value.clone());
             }
         }
-        let told = self.library().zip(now.get(OsStr::new(LIBRARY_ENV)));
-        if let Some((library, path)) = told {
-            // evcxr reads it only when the compiler succeeds.
-            if let Err(error) = fs::write(path, library.as_os_str().as_bytes()) {
-                return error;
-            }
+        let told = tell_library(&self.arguments, &now).and_then(|()| self.share_store(own_crate));
+        if let Err(error) = told {
+            return error;
         }
         match self.arguments.split_first() {
             Some((compiler, options)) => {
@@ -266,10 +276,16 @@ impl Record {
         }
     }
 
-    fn library(&self) -> Option<PathBuf> {
-        let at = self.arguments.iter().position(|word| word == "--out-dir")?;
-        let directory = self.arguments.get(at + 1)?;
-        Some(Path::new(directory).join(format!("lib{CELL_PACKAGE}.so")))
+    /// Where a cell links against the crate, it compiles less.
+    fn share_store(&self, own_crate: &str) -> std::io::Result<()> {
+        let manifest = fs::read_to_string(self.directory.join(MANIFEST))?;
+        let path = self.directory.join(SOURCE);
+        // Of one that cannot be read the compiler tells.
+        let source = fs::read_to_string(&path).unwrap_or_default();
+        match with_shared_store(&source) {
+            Some(source) if manifest.contains(own_crate) => fs::write(path, source),
+            _ => Ok(()),
+        }
     }
 
     fn read(path: &Path) -> Option<Record> {
@@ -321,6 +337,24 @@ fn is_cell(arguments: &[OsString]) -> bool {
     has("--crate-name", CELL_PACKAGE) && has("--crate-type", "cdylib")
 }
 
+/// Tells evcxr what the compiler makes of a cell; it looks when the compiler has succeeded.
+fn tell_library(arguments: &[OsString], environment: &Environment) -> std::io::Result<()> {
+    match library(arguments).zip(environment.get(OsStr::new(LIBRARY_ENV))) {
+        Some((library, path)) => fs::write(path, library.as_os_str().as_bytes()),
+        None => Ok(()),
+    }
+}
+
+fn library(arguments: &[OsString]) -> Option<PathBuf> {
+    let at = arguments.iter().position(|word| word == "--out-dir")?;
+    let directory = arguments.get(at + 1)?;
+    let suffix = arguments
+        .iter()
+        .find_map(|word| word.to_str()?.strip_prefix("extra-filename="));
+    let name = format!("lib{CELL_PACKAGE}{}.so", suffix.unwrap_or_default());
+    Some(Path::new(directory).join(name))
+}
+
 /// Packages whose source may change: those of registries and of git do not.
 fn local_packages(lock: &str) -> impl Iterator<Item = &str> {
     let packages = lock.split("[[package]]").skip(1);
@@ -331,6 +365,10 @@ fn local_packages(lock: &str) -> impl Iterator<Item = &str> {
             name.and_then(|rest| rest.split('"').next())
                 .unwrap_or_default()
         })
+}
+
+fn begins_with(path: &OsStr, directory: &Path) -> bool {
+    std::env::split_paths(path).next().as_deref() == Some(directory)
 }
 
 fn find(name: &str, path: &OsStr) -> Option<PathBuf> {

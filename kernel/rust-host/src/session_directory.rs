@@ -22,9 +22,13 @@ const TOOLS: &str = "tools";
 const EVCXR_CONFIG: &str = "opt_level = \"0\"\noffline_mode = true\n";
 
 /// Cargo reads this for everything below: dependencies are compiled once and run often, but for
-/// those that only help to compile, or that no cell spends time in.
-const CARGO_CONFIG: &str = r#"[profile.dev.package."*"]
+/// those that only help to compile, or that no cell spends time in. Each unit costs a small cell a
+/// millisecond; a large one needs some to use two cores.
+const CARGO_CONFIG: &str = r#"[profile.dev]
+codegen-units = 4
+[profile.dev.package."*"]
 opt-level = 3
+codegen-units = 16
 [profile.dev.build-override]
 opt-level = 0
 "#;

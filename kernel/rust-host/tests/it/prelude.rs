@@ -83,6 +83,31 @@ fn crates_of_the_prelude_are_compiled_once_for_all_sessions() {
 }
 
 #[test]
+fn cells_take_what_the_crate_has_compiled_from_its_library() {
+    let home = home();
+    let mut host = Host::start(home.path());
+    host.works("let before = vec![1, 2];");
+    host.works("Table::new([Column::new(\"n\", before.clone())])?.num_rows()");
+    let look = "{
+        let maps = std::fs::read_to_string(\"/proc/self/maps\").unwrap();
+        let paths = || maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+        let crates: std::collections::BTreeSet<_> = paths().filter(|path| path.contains(\"/libbireme\")).collect();
+        let cell = paths().find(|path| path.contains(\"/libcode_\")).and_then(|path| path.split_once(\"/target/\"));
+        let source = std::fs::read_to_string(format!(\"{}/src/lib.rs\", cell.unwrap().0)).unwrap();
+        let has = |start, end| source.contains(&[start, end].concat());
+        (crates.len(), has(\"bireme::\", \"variables as\"), has(\"fn \", \"put_variable\"))
+    }";
+    assert_eq!(host.works(look), "(1, true, false)");
+    assert_eq!(
+        host.works("before"),
+        "[1, 2]",
+        "it was put by a cell that had the code itself"
+    );
+    let error = host.fails("let of_a_cell: Vec<i32> = vec![]; of_a_cell[3]");
+    assert!(error.evalue.contains("index out of bounds"), "{error:?}");
+}
+
+#[test]
 fn a_crate_that_cannot_be_had_is_told_and_costs_no_cell() {
     let home = home();
     let missing = home.path().join("nowhere");

@@ -10,7 +10,7 @@ const MANIFEST: &str = "[package]\nname = \"ctx\"\n[dependencies]\ndep = \"1\"\n
 const LOCK: &str = "[[package]]\nname = \"ctx\"\nversion = \"1.0.0\"\n\n\
     [[package]]\nname = \"dep\"\nversion = \"1.0.0\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n";
 const CARGO: &str = "#!/bin/sh\nprintf x >> calls\nexport MAKEFLAGS='-j --jobserver-auth=3,4' CARGO_PKG_NAME=ctx\n\
-    exec $RUSTC_WRAPPER $RUSTC --crate-name ctx --crate-type cdylib --out-dir target/deps --extern dep=libdep.rlib\n";
+    exec $RUSTC_WRAPPER $RUSTC --crate-name ctx --crate-type cdylib -C extra-filename=-12 --out-dir target/deps --extern dep=libdep.rlib\n";
 const RUSTC: &str = "#!/bin/sh\necho \"$@\" > compiled\nenv | grep -E '^(CARGO_PKG_NAME|MAKEFLAGS|RUSTC_WRAPPER|BIREME_RECORDED|BIREME_COMPILE|BIREME_BUILD|TOLD)' | sort >> compiled\n\
     test ! -e fails\n";
 
@@ -96,7 +96,9 @@ fn the_compiler_is_called_as_cargo_called_it() {
         "{first}"
     );
     fs::remove_file(place.path("cell/compiled")).unwrap();
-    assert!(!place.path("library").exists(), "cargo tells evcxr itself");
+    let told = || fs::read_to_string(place.path("library")).unwrap();
+    assert_eq!(told(), "target/deps/libctx-12.so");
+    fs::remove_file(place.path("library")).unwrap();
     place.builds();
     assert_eq!(place.calls_of_cargo(), 1);
     // But for cargo's job server, which is no more.
@@ -105,8 +107,7 @@ fn the_compiler_is_called_as_cargo_called_it() {
         .filter(|line| !line.starts_with("MAKEFLAGS"))
         .collect();
     assert_eq!(place.compiled().lines().collect::<Vec<_>>(), without_jobs);
-    let library = fs::read_to_string(place.path("library")).unwrap();
-    assert_eq!(library, "target/deps/libctx.so");
+    assert_eq!(told(), "target/deps/libctx-12.so");
 }
 
 #[test]
