@@ -14,12 +14,14 @@ from conftest import Home, processes_of
 QUERIES = int(os.environ.get("BIREME_LEAK_QUERIES", "60"))
 IS_LONG = QUERIES >= 1000
 # What an engine remembers, such as its latest 16,384 spans, reaches its size first: after 18 queries engines
-# have 17 to 24 MiB, after 300, 1,000 and 2,500 they have 28 to 31, 34 to 37, and 36 to 39.
+# have 8 to 12 MB, after 1,000 and 2,000 they have 17 to 20.
 WARM_UP = QUERIES if IS_LONG else 18
 # A short run ends while they still grow.
-GROWTH = 0 if IS_LONG else 16 << 20
+GROWTH = 0 if IS_LONG else 4 << 20
 ROWS = 300_000
-SETTLED_SECONDS = 30
+SETTLED_SECONDS = 60
+# Memory goes back to the system when nothing has run for 5 s; ended queries are let go of after 10 s.
+STEADY_LOOKS = 20
 MAKE = f"""CREATE TABLE f AS SELECT k, n, 'a text of some length ' || n AS s
     FROM (SELECT value % 1000 AS k, value * 7919 % 100003 AS n FROM range({ROWS}))"""
 # Sums, exchanges, sorts and joins that spill, frames made and dropped.
@@ -84,18 +86,18 @@ def run(home, statement, seconds):
 
 def settled(home):
     """What each engine holds once nothing changes any more."""
-    deadline, last = time.monotonic() + SETTLED_SECONDS, None
-    while time.monotonic() < deadline:
+    deadline, last, looks = time.monotonic() + SETTLED_SECONDS, [], 0
+    while looks < STEADY_LOOKS and time.monotonic() < deadline:
         time.sleep(1)
         now = [held(engine, home) for engine in engines(home)]
-        if last is not None and all(steady(a, b) for a, b in zip(last, now)):
-            return now
+        looks = looks + 1 if last and all(steady(a, b) for a, b in zip(last, now)) else 0
         last = now
     return last
 
 
 def steady(one, other):
-    return one["files"] == other["files"] and one["open"] == other["open"]
+    grown = other["resident"] - one["resident"]
+    return one["files"] == other["files"] and one["open"] == other["open"] and abs(grown) < 1 << 20
 
 
 def engines(home):

@@ -44,6 +44,11 @@ def texts(messages):
     return "".join(message["content"]["text"] for message in messages if message["msg_type"] == "stream")
 
 
+def values(messages):
+    results = (message for message in messages if message["msg_type"] == "execute_result")
+    return [message["content"]["data"]["text/plain"] for message in results]
+
+
 def outline(messages):
     """What came, in order: kinds with their text."""
     found = []
@@ -112,7 +117,7 @@ def test_any_bytes_are_shown(client):
     assert reply["status"] == "ok", reply
     # Halves of a character that come apart are one.
     assert texts(messages) == "a\rb\x1b[31m\x08\ufffd\ufffd\u00e9 done EVCXR_EXECUTION_COMPLETE"
-    assert run(client, "6 * 7")[1][-2]["content"]["data"]["text/plain"] == "42"
+    assert values(run(client, "6 * 7")[1]) == ["42"]
 
 
 def test_a_million_lines_are_paced_and_cost_little_with_a_client_that_does_not_read(client):
@@ -134,7 +139,7 @@ def test_a_million_lines_are_paced_and_cost_little_with_a_client_that_does_not_r
     text = texts(messages)
     assert "line 0 of many" in text and text.endswith(f"line {LINES - 1} of many that nobody reads\n")
     assert messages[-1]["content"] == {"execution_state": "idle"}
-    assert messages[-2]["content"]["data"]["text/plain"] == '"end"'
+    assert values(messages) == ['"end"']
     assert grown <= GROWTH_BYTES, f"the kernel grew by {grown >> 20} MiB"
     assert_paced([message for message in messages if message["msg_type"] == "stream"])
     context.destroy(linger=0)

@@ -51,6 +51,11 @@ impl LivePlans {
         });
     }
 
+    /// Whether no plan runs, and nobody holds one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.plans.lock().is_empty()
+    }
+
     /// The counters of every query with a plan here.
     pub(crate) fn progress(&self) -> Vec<(QueryId, QueryProgress)> {
         let plans = self.plans.lock();

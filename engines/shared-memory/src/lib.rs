@@ -1,7 +1,7 @@
 //! Memory that processes of one host share without copying: an arena that one process writes, and
 //! the read-only mapping through which others read it. Memory is an anonymous file (`memfd`), whose
 //! descriptor goes over a Unix socket, so nothing lies in `/dev/shm` and nothing outlives its last
-//! holder. What lies where is told by messages of the caller's own.
+//! holder. What lies where is told by messages of the caller's own. Also what the process itself has freed.
 
 #![expect(
     unsafe_code,
@@ -11,6 +11,7 @@
 mod arena;
 mod descriptor;
 mod error;
+mod freed;
 mod handed;
 mod mapping;
 mod memory;
@@ -20,6 +21,7 @@ mod written;
 pub use arena::{Arena, Place};
 pub use descriptor::{receive_with_descriptor, send_with_descriptor};
 pub use error::SharedMemoryError;
+pub use freed::give_back_freed;
 pub use handed::{Filling, is_handed, open_sealed, seal};
 pub use mapping::{Block, Mapping, Released};
 pub use written::{EncodedBatch, WrittenBatch};
