@@ -61,6 +61,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "bireme-collectives",
             "bireme-operators",
             "bireme-px",
+            "bireme-shared-memory",
         ],
     ),
     ("bireme-client", &["bireme-protocol", "bireme-settings"]),
