@@ -1,6 +1,6 @@
 //! Memory that this process has freed and its allocator still holds.
 
-/// Gives it back to the system, which takes some milliseconds for each gigabyte, and the next to ask for memory some more.
+/// Gives it back to the system, which takes some 60 ms for each gigabyte; whoever asks for memory next waits for new pages.
 /// Does nothing where the allocator has no way to be told.
 pub fn give_back_freed() {
     #[cfg(target_env = "gnu")]

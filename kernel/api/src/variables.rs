@@ -1,6 +1,6 @@
 //! Where evcxr keeps the variables of cells between them, compiled once: evcxr puts such a module into every cell, which
-//! is a tenth of what a small one takes to compile. Its names and what they do are evcxr's (`evcxr_internal_runtime.rs`);
-//! the Rust host puts this in its place.
+//! is a tenth of what a small one takes to compile. The Rust host puts this in its place. Names and what they do are
+//! evcxr's (`evcxr_internal_runtime.rs`), as far as cells call them.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -50,11 +50,6 @@ impl VariableStore {
             Some(value) => Arc::clone(value),
             None => broken(name),
         }
-    }
-
-    /// Takes over all variables of another one.
-    pub fn merge(&mut self, other: VariableStore) {
-        self.variables.extend(other.variables);
     }
 
     fn put(&mut self, name: &str, value: Box<dyn Any>) {
@@ -132,22 +127,6 @@ mod tests {
             let first = store.lazy_arc("shared", || 1);
             let second = store.lazy_arc("shared", || 2);
             assert!(Arc::ptr_eq(&first, &second));
-        });
-    }
-
-    #[test]
-    fn stores_become_one() {
-        with_store(|store| {
-            store.put_variable("a", 1);
-            with_store(|other| {
-                other.put_variable("b", 2);
-                let variables = std::mem::take(&mut other.variables);
-                store.merge(VariableStore { variables });
-            });
-            assert_eq!(
-                store.take_variable::<i32>("a") + store.take_variable::<i32>("b"),
-                3
-            );
         });
     }
 

@@ -6,7 +6,7 @@ const START: &str = "\nmod evcxr_internal_runtime {\n";
 const END: &str = "\n}\n}\n";
 /// What stands there instead.
 const USE: &str = "\nuse ::bireme::variables as evcxr_internal_runtime;";
-/// All that the module offers, which the crate does too.
+/// All that the module offers. The crate offers what cells call of it.
 const OFFERED: [&str; 10] = [
     "const VARIABLE_CHANGED_TYPE:",
     "const USER_ERROR_OCCURRED:",
