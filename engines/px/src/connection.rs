@@ -6,7 +6,7 @@
 use crate::PxError;
 use crate::cell_output::CellOutput;
 use crate::host_protocol::OutputStream;
-use crate::reports::Reports;
+use crate::reports::{ReportReader, Reports};
 use crate::side_channel;
 use crate::user_output::{Piece, UserOutput};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -21,11 +21,12 @@ const READ_SIZE: usize = 64 << 10;
 /// How long bytes that may begin a marker are held back.
 const HOLD_LIMIT: Duration = Duration::from_millis(50);
 
-/// A pipe that user code writes to.
+/// A pipe that a cell writes to, and waits for while it is full.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OutputPipe {
     Stdout,
     Stderr,
+    Report,
 }
 
 pub(crate) struct Connection {
@@ -35,9 +36,9 @@ pub(crate) struct Connection {
     report: File,
     parser: UserOutput,
     held_since: Option<Instant>,
-    reported: Vec<u8>,
-    /// Standard output and standard error that user code closed; polling them would spin.
-    closed: [bool; 2],
+    reported: ReportReader,
+    /// Those that user code closed; polling them would spin.
+    closed: [bool; 3],
 }
 
 impl Connection {
@@ -56,8 +57,8 @@ impl Connection {
             report,
             parser: UserOutput::default(),
             held_since: None,
-            reported: Vec::new(),
-            closed: [false; 2],
+            reported: ReportReader::default(),
+            closed: [false; 3],
         };
         Ok((connection, stdin))
     }
@@ -72,6 +73,7 @@ impl Connection {
         let pipes = [
             (OutputPipe::Stdout, &self.stdout),
             (OutputPipe::Stderr, &self.stderr),
+            (OutputPipe::Report, &self.report),
         ];
         let open = pipes.into_iter().zip(self.closed);
         open.filter(|(_, closed)| !closed)
@@ -84,6 +86,7 @@ impl Connection {
         let is_open = match pipe {
             OutputPipe::Stdout => self.read_stdout(&mut buffer, output),
             OutputPipe::Stderr => self.read_stderr(&mut buffer, output),
+            OutputPipe::Report => self.read_report(&mut buffer),
         };
         self.closed[pipe as usize] = !is_open;
     }
@@ -97,7 +100,7 @@ impl Connection {
         }
         self.held_since = None;
         while self.read_stderr(&mut buffer, output) {}
-        self.read_reports();
+        while self.read_report(&mut buffer) {}
     }
 
     /// When bytes that are held back are given up as text.
@@ -117,8 +120,7 @@ impl Connection {
 
     /// What the cell reported since this was last asked; none when it reported nothing.
     pub(crate) fn take_reports(&mut self) -> Option<Reports> {
-        let bytes = std::mem::take(&mut self.reported);
-        (!bytes.is_empty()).then(|| Reports::parse(&bytes))
+        self.reported.take()
     }
 
     fn read_stdout(&mut self, buffer: &mut [u8], output: &mut CellOutput) -> bool {
@@ -129,9 +131,8 @@ impl Connection {
             match piece {
                 Piece::Line(line) => {
                     // What a line says was reported before the line was written.
-                    self.read_reports();
-                    let reports = Reports::parse(&self.reported);
-                    output.line(line, &reports);
+                    while self.read_report(&mut [0; 4096]) {}
+                    output.line(line, self.reported.seen());
                 }
                 piece => output.piece(piece),
             }
@@ -149,11 +150,12 @@ impl Connection {
         true
     }
 
-    fn read_reports(&mut self) {
-        let mut buffer = [0; 4096];
-        while let Some(bytes) = read_some(&mut self.report, &mut buffer) {
-            self.reported.extend_from_slice(bytes);
-        }
+    fn read_report(&mut self, buffer: &mut [u8]) -> bool {
+        let Some(bytes) = read_some(&mut self.report, buffer) else {
+            return false;
+        };
+        self.reported.push(bytes);
+        true
     }
 }
 

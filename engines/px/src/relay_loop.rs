@@ -76,7 +76,9 @@ impl RelayLoop {
             if is(Source::Waker) {
                 return;
             }
-            let outputs = [OutputPipe::Stdout, OutputPipe::Stderr];
+            // Reports first: a line of standard output makes them be read too, and one that is ready and
+            // has nothing counts as closed.
+            let outputs = [OutputPipe::Report, OutputPipe::Stdout, OutputPipe::Stderr];
             let outputs = outputs.map(|pipe| (pipe, is(Source::Output(pipe))));
             let has_output = outputs.iter().any(|(_, ready)| *ready);
             if let Some(connection) = &mut self.connection {

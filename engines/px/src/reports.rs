@@ -2,6 +2,9 @@
 
 use crate::relay::PanicReport;
 
+/// A report is shorter, as cells write them; what is longer is none.
+const REPORT_BYTES_MAX: usize = 1 << 20;
+
 /// The last panic and the last error of a failed `?` that a cell's prelude reported.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
@@ -9,39 +12,112 @@ pub(crate) struct Reports {
     pub(crate) error: Option<String>,
 }
 
-impl Reports {
-    /// Reads reports. Each is a line `panic <line> <column> <file bytes> <message bytes>` or
-    /// `error <bytes>`, then the bytes; what is no report ends them.
-    pub(crate) fn parse(mut bytes: &[u8]) -> Reports {
-        let mut reports = Reports::default();
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-            bytes = &bytes[end + 1..];
-            let words: Vec<&str> = head.split(' ').collect();
-            let number = |at: usize| {
-                words
-                    .get(at)
-                    .and_then(|word| word.parse().ok())
-                    .unwrap_or(0)
+/// Reads reports as they come in, piece by piece. Each is a line
+/// `panic <line> <column> <file bytes> <message bytes>` or `error <bytes>`, then the bytes.
+#[derive(Debug, Default)]
+pub(crate) struct ReportReader {
+    /// The beginning of a report.
+    rest: Vec<u8>,
+    reports: Reports,
+}
+
+impl ReportReader {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let head = String::from_utf8_lossy(&self.rest[..end]).into_owned();
+            let Some(lengths) = lengths(&head) else {
+                return self.rest.clear();
             };
-            let mut take = |length: usize| {
-                let (taken, rest) = bytes.split_at(length.min(bytes.len()));
-                bytes = rest;
-                String::from_utf8_lossy(taken).into_owned()
-            };
-            match words[0] {
-                "panic" => {
-                    reports.panic = Some(PanicReport {
-                        line: number(1),
-                        column: number(2),
-                        file: take(number(3)),
-                        message: take(number(4)),
+            let whole = end + 1 + lengths.iter().sum::<usize>();
+            if whole > self.rest.len() {
+                return;
+            }
+            let mut at = end + 1;
+            let mut texts = lengths.iter().map(|length| {
+                let text = &self.rest[at..at + length];
+                at += length;
+                String::from_utf8_lossy(text).into_owned()
+            });
+            match (texts.next(), texts.next()) {
+                (Some(file), Some(message)) => {
+                    self.reports.panic = Some(PanicReport {
+                        line: number(&head, 1).unwrap_or(0),
+                        column: number(&head, 2).unwrap_or(0),
+                        file,
+                        message,
                     });
                 }
-                "error" => reports.error = Some(take(number(1))),
-                _ => break,
+                (error, _) => self.reports.error = error,
             }
+            self.rest.drain(..whole);
         }
-        reports
+    }
+
+    /// What has been reported since it was last taken.
+    pub(crate) fn seen(&self) -> &Reports {
+        &self.reports
+    }
+
+    /// The same, and none of it from now on; none if there is nothing.
+    pub(crate) fn take(&mut self) -> Option<Reports> {
+        let taken = std::mem::take(self).reports;
+        (taken.panic.is_some() || taken.error.is_some()).then_some(taken)
+    }
+}
+
+/// How long the texts behind a first line are; none if it begins no report.
+fn lengths(head: &str) -> Option<Vec<usize>> {
+    let at: &[usize] = match head.split(' ').next()? {
+        "panic" => &[3, 4],
+        "error" => &[1],
+        _ => return None,
+    };
+    let lengths: Option<Vec<usize>> = at.iter().map(|at| number(head, *at)).collect();
+    lengths.filter(|lengths| {
+        lengths
+            .iter()
+            .try_fold(0_usize, |sum, length| sum.checked_add(*length))
+            .is_some_and(|sum| sum <= REPORT_BYTES_MAX)
+    })
+}
+
+fn number<N: std::str::FromStr>(head: &str, at: usize) -> Option<N> {
+    head.split(' ').nth(at)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_come_in_any_pieces_and_the_last_counts() {
+        let told = "error 3\nwoepanic 7 5 10 4\nsrc/lib.rsboompanic 8 1 1 7\nfné\nfün";
+        for size in 1..told.len() {
+            let mut reader = ReportReader::default();
+            told.as_bytes()
+                .chunks(size)
+                .for_each(|piece| reader.push(piece));
+            assert_eq!(reader.seen().error.as_deref(), Some("woe"));
+            let reports = reader.take().unwrap();
+            let panic = reports.panic.unwrap();
+            assert_eq!((panic.line, panic.column), (8, 1), "{size}");
+            assert_eq!(
+                (panic.file.as_str(), panic.message.as_str()),
+                ("f", "né\nfü")
+            );
+            assert!(reader.take().is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_no_report_is_let_go() {
+        let mut reader = ReportReader::default();
+        for told in ["nothing of ours\n", "error x\n", "error 99999999999\nabc"] {
+            reader.push(told.as_bytes());
+            assert!(reader.take().is_none(), "{told}");
+        }
+        reader.push(b"error 1\nx");
+        assert_eq!(reader.take().unwrap().error.as_deref(), Some("x"));
     }
 }

@@ -28,8 +28,9 @@ pub extern "C" fn bireme_cell_begin(report: i32, slot: *const AtomicPtr<()>) {
             .map_or(("", 0, 0), |at| (at.file(), at.line(), at.column()));
         let thread = std::thread::current();
         if thread.id() == cell {
+            let message = told(message);
             let head = format!("panic {line} {column} {} {}\n", file.len(), message.len());
-            report_bytes(&[&head, file, message].concat());
+            report_bytes(&[&head, file, &message].concat());
         } else {
             let name = thread.name().unwrap_or("without a name");
             std::eprintln!("the thread {name} panicked: {message}");
@@ -81,6 +82,28 @@ pub fn flush() {
     let _ = std::io::stdout().flush();
 }
 
+/// The beginning of a text that is told or shown, all of it if it is short.
+fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or(0)]
+}
+
+/// A message as it is told: a cell waits until all of it is read.
+fn told(text: &str) -> String {
+    let told = cut(text, SHOWN_BYTES);
+    match text.len() - told.len() {
+        0 => told.to_string(),
+        rest => format!("{told}… ({rest} more bytes)"),
+    }
+}
+
+fn report_error(text: &str) {
+    let told = told(text);
+    report_bytes(&format!("error {}\n{told}", told.len()));
+}
+
 fn report_bytes(text: &str) {
     use std::os::fd::FromRawFd;
     let report = REPORT.load(Ordering::Relaxed);
@@ -94,14 +117,14 @@ fn report_bytes(text: &str) {
 pub fn told_error(place: &str, text: &str) -> bool {
     let told = place.contains("EvcxrUserCodeError");
     if told {
-        report_bytes(&format!("error {}\n{text}", text.len()));
+        report_error(text);
     }
     told
 }
 
 /// Fails the cell as a `?` would, once it has ended.
 pub fn fail(text: &str) {
-    report_bytes(&format!("error {}\n{text}", text.len()));
+    report_error(text);
     let _ = std::io::stdout().write_all(b"EVCXR_ERROR_OCCURRED\n");
 }
 
@@ -119,10 +142,7 @@ struct Limited(String);
 impl std::fmt::Write for Limited {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         let left = SHOWN_BYTES - self.0.len();
-        let end = (0..=left.min(text.len()))
-            .rev()
-            .find(|at| text.is_char_boundary(*at));
-        self.0.push_str(&text[..end.unwrap_or(0)]);
+        self.0.push_str(cut(text, left));
         if text.len() > left {
             Err(std::fmt::Error)
         } else {

@@ -200,8 +200,24 @@ fn failures_name_their_line_and_cost_nothing(host: &mut Host) {
         (error.ename.as_str(), error.evalue.as_str()),
         ("Error", "invalid digit found in string")
     );
+    long_messages_hang_nothing(host);
     assert_eq!(host.works("\"5\".parse::<i32>()? + x"), "25");
     assert_eq!(host.works("point.x"), "3");
+}
+
+/// Longer than a pipe holds.
+fn long_messages_hang_nothing(host: &mut Host) {
+    let cells = [
+        "panic!(\"{}\", \"long \".repeat(50_000))",
+        "Err::<u8, String>(\"long \".repeat(50_000))?;",
+    ];
+    for cell in cells {
+        let told = host.fails(cell).evalue;
+        assert!(told.starts_with("long long "), "{told}");
+        assert!(told.ends_with(" (184464 more bytes)"), "{cell}");
+    }
+    let caught = "(0..3_000).filter(|_| std::panic::catch_unwind(|| panic!(\"again and again\")).is_err()).count()";
+    assert_eq!(host.works(caught), "3000");
 }
 
 #[test]
