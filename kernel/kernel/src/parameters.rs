@@ -59,8 +59,12 @@ impl Parameters {
     }
 }
 
-/// A `let` of one parameter. Every type is `Copy`, so that no cell can move the value away.
+/// A `let` of one parameter. Every type is `Copy`, so that no cell can move the value away. A keyword of
+/// Rust is no name of a variable: only SQL has that parameter.
 fn binding(name: &str, value: &Value) -> String {
+    if syn::parse_str::<syn::Ident>(name).is_err() {
+        return String::new();
+    }
     let (kind, literal) = match value {
         Value::Bool(truth) => ("bool", truth.to_string()),
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {
@@ -87,6 +91,7 @@ mod tests {
         parameters.set("share", json!(2.0));
         parameters.set("port", json!("Esbj\"erg"));
         parameters.set("year", json!(2025));
+        parameters.set("type", json!("of SQL alone"));
         let code = "let year: i64 = 2025;\nlet share: f64 = 2.0;\nlet port: &'static str = \"Esbj\\\"erg\";\n";
         assert_eq!(parameters.take_untold(), code);
         assert_eq!(parameters.take_untold(), "");

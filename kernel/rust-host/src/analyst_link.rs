@@ -19,8 +19,9 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Questions that may wait for the analyst; who types asks anew.
@@ -31,6 +32,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const START_WITHIN: Duration = Duration::from_secs(120);
 /// The number of a question that nobody asked; those of the kernel begin with one.
 const NOBODYS: u64 = 0;
+/// How often it is started anew when it has ended by itself.
+const RESTARTS_MAX: u32 = 3;
 /// Less urgent than the cell that runs.
 const NICENESS: &str = "5";
 
@@ -51,8 +54,17 @@ pub struct AnalystLink {
 enum Questions {
     #[default]
     NotStarted,
-    Open(SyncSender<Question>),
+    Open(Open),
     Closed,
+}
+
+/// A running analyst.
+struct Open {
+    questions: SyncSender<Question>,
+    /// It ends with the analyst.
+    writer: JoinHandle<()>,
+    /// How many ended before it.
+    ended: u32,
 }
 
 /// A request, and the length of what was put before the code that is being typed.
@@ -99,13 +111,19 @@ impl AnalystLink {
         lock(&self.outline)
     }
 
-    /// Starts the analyst, if that was not done: somebody types.
+    /// Starts the analyst, if none is there: somebody types.
     pub fn wake(&self) {
         let mut questions = lock(&self.questions);
-        if !matches!(*questions, Questions::NotStarted) {
+        let ended = match &*questions {
+            Questions::NotStarted => 0,
+            Questions::Open(open) if open.writer.is_finished() => open.ended + 1,
+            Questions::Open(_) | Questions::Closed => return,
+        };
+        if ended > RESTARTS_MAX {
+            *questions = Questions::Closed;
             return;
         }
-        *questions = match self.start() {
+        *questions = match self.start(ended) {
             Ok(open) => Questions::Open(open),
             Err(error) => {
                 tracing::warn!(%error, "there are no completions while a cell runs");
@@ -132,9 +150,9 @@ impl AnalystLink {
         let outline = self.outline().clone();
         let is_ready = self.is_ready.load(Ordering::Acquire);
         let taken = match &*lock(&self.questions) {
-            Questions::Open(questions) if is_ready => {
+            Questions::Open(open) if is_ready => {
                 let question = Question::new(&outline, request.clone());
-                questions.try_send(question).is_ok()
+                open.questions.try_send(question).is_ok()
             }
             _ => false,
         };
@@ -144,7 +162,7 @@ impl AnalystLink {
         }
     }
 
-    fn start(&self) -> Result<SyncSender<Question>, RustHostError> {
+    fn start(&self, ended: u32) -> Result<Open, RustHostError> {
         write_evcxr_settings(&self.directory)?;
         let failed = |error| RustHostError::io("start the analyst", error);
         let program = std::env::current_exe().map_err(failed)?;
@@ -158,7 +176,7 @@ impl AnalystLink {
             .spawn()
             .map_err(failed)?;
         self.evaluations.spare(child.id());
-        let (open, questions) = sync_channel(QUEUE);
+        let (questions, asked_of_it) = sync_channel(QUEUE);
         let prefixes = Arc::new(Mutex::new(HashMap::new()));
         let answers = child.stdout.take();
         let emitter = Arc::clone(&self.emitter);
@@ -182,9 +200,13 @@ impl AnalystLink {
         };
         let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
         thread("analyst answers").spawn(read).map_err(failed)?;
-        let write = move || writer.run(&questions);
-        thread("analyst questions").spawn(write).map_err(failed)?;
-        Ok(open)
+        let write = move || writer.run(&asked_of_it);
+        let writer = thread("analyst questions").spawn(write);
+        Ok(Open {
+            questions,
+            writer: writer.map_err(failed)?,
+            ended,
+        })
     }
 }
 
@@ -202,6 +224,16 @@ struct Writer {
     is_ready: Arc<AtomicBool>,
 }
 
+/// How waiting for an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    Answered,
+    /// It may come yet.
+    Late,
+    /// The analyst says nothing any more.
+    Ended,
+}
+
 impl Writer {
     fn run(mut self, questions: &Receiver<Question>) {
         self.get_ready();
@@ -215,7 +247,11 @@ impl Writer {
                 self.emitter.send_all(no_answer(&question.given));
                 break;
             }
-            self.wait_for_answer(id_of(&question.request), ANSWER_WITHIN);
+            if self.wait_for_answer(id_of(&question.request), ANSWER_WITHIN) == Waited::Ended {
+                tracing::warn!("the analyst has ended");
+                self.emitter.send_all(no_answer(&question.given));
+                break;
+            }
         }
         self.is_ready.store(false, Ordering::Release);
         drop(self.child.stdin.take());
@@ -226,7 +262,7 @@ impl Writer {
 
     /// Waits for the analyst, and lets it know the dependencies before anybody asks.
     fn get_ready(&mut self) {
-        if !self.wait_for_answer(Some(NOBODYS), START_WITHIN) {
+        if self.wait_for_answer(Some(NOBODYS), START_WITHIN) != Waited::Answered {
             return;
         }
         let outline = lock(&self.outline).clone();
@@ -234,19 +270,20 @@ impl Writer {
         let id = NOBODYS;
         let question = Question::new(&outline, HostRequest::Complete { id, code, cursor });
         let is_written = self.write(&question).is_ok();
-        let is_ready = is_written && self.wait_for_answer(Some(NOBODYS), START_WITHIN);
+        let waited = is_written.then(|| self.wait_for_answer(Some(NOBODYS), START_WITHIN));
+        let is_ready = waited == Some(Waited::Answered);
         self.is_ready.store(is_ready, Ordering::Release);
     }
 
-    /// Whether an answer came in time; one that did not may come yet.
-    fn wait_for_answer(&self, asked: Option<u64>, within: Duration) -> bool {
+    fn wait_for_answer(&self, asked: Option<u64>, within: Duration) -> Waited {
         let until = Instant::now() + within;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.answered.recv_timeout(left) {
-                Ok(answered) if Some(answered) == asked => return true,
+                Ok(answered) if Some(answered) == asked => return Waited::Answered,
                 Ok(_) => {}
-                Err(_) => return false,
+                Err(RecvTimeoutError::Timeout) => return Waited::Late,
+                Err(RecvTimeoutError::Disconnected) => return Waited::Ended,
             }
         }
     }

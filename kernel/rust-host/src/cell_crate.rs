@@ -28,7 +28,7 @@ const COMPILE_LIMIT: Duration = Duration::from_secs(1800);
 /// Longest download of sources.
 const FETCH_LIMIT: Duration = Duration::from_secs(300);
 /// Longest wait of a cell that only needs the outcome linked; others link for a moment.
-const LINK_LIMIT: Duration = Duration::from_secs(10);
+pub const LINK_LIMIT: Duration = Duration::from_secs(10);
 /// How often a lock that another process holds is tried again.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const LOCK_FILE: &str = "Cargo.lock";
@@ -183,12 +183,13 @@ impl CellCrate {
         Ok(())
     }
 
-    /// Brings what was compiled into a session's directory, for cargo to find.
+    /// Brings what was compiled into a session's directory, for cargo to find. Waits so long for a
+    /// process that compiles.
     ///
     /// # Errors
-    /// When it can neither be linked nor copied.
-    pub fn link_into(&self, session: &Path) -> Result<(), RustHostError> {
-        let _lock = self.lock(LINK_LIMIT)?;
+    /// When it can neither be linked nor copied, or is still being compiled.
+    pub fn link_into(&self, session: &Path, wait: Duration) -> Result<(), RustHostError> {
+        let _lock = self.lock(wait)?;
         let built = self.build();
         link_session(&built, session)
     }

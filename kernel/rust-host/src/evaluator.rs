@@ -8,6 +8,7 @@ use crate::analyst_link::AnalystLink;
 use crate::cell_crate::CompileSettings;
 use crate::cell_error;
 use crate::crate_loader::CrateLoader;
+use crate::dependency_path::with_whole_paths;
 use crate::emitter::Emitter;
 use crate::error::RustHostError;
 use crate::evaluations::{Evaluations, interrupted_error};
@@ -55,6 +56,7 @@ pub struct Evaluator {
     pub(crate) loader: Arc<CrateLoader>,
     pub(crate) analyst: Arc<AnalystLink>,
     pub(crate) cell_directory: PathBuf,
+    notebook: PathBuf,
     /// The linker evcxr chose.
     linker: String,
     sources: SourceMap,
@@ -104,6 +106,8 @@ pub struct Surroundings {
     pub cell_directory: PathBuf,
     /// Where it finds what it starts for that.
     pub tools: PathBuf,
+    /// Where the notebook is.
+    pub notebook: PathBuf,
 }
 
 impl Evaluator {
@@ -141,6 +145,7 @@ impl Evaluator {
             prelude,
             cell_directory,
             tools: _,
+            notebook,
         } = surroundings;
         evaluations.set_cell_host(context.process_handle());
         Ok(Evaluator {
@@ -152,6 +157,7 @@ impl Evaluator {
             loader,
             analyst,
             cell_directory,
+            notebook,
             linker,
             sources: SourceMap::default(),
             record: VariableRecord::default(),
@@ -190,6 +196,7 @@ impl Evaluator {
     }
 
     fn attempt(&mut self, id: u64, code: &str, label: &str) -> Attempt {
+        let code = &*with_whole_paths(code, &self.notebook);
         self.relay.begin(None);
         self.provide_crate(id, code);
         self.provide_prelude(id, code);
@@ -389,11 +396,11 @@ impl Evaluator {
     }
 
     fn warn_of_lost_variables(&self, id: u64, cell: &RewrittenCell) {
-        let has = |name| {
-            cell.commands
-                .iter()
-                .any(|command| command.starts_with(name))
-        };
+        let known = self.analyst.outline().dependencies().to_vec();
+        // evcxr does nothing about a dependency that is there already.
+        let mut new = cell.commands.clone();
+        new.retain(|command| !known.contains(command));
+        let has = |name| new.iter().any(|command| command.starts_with(name));
         let reason = match (has(":dep"), has(":opt")) {
             (true, _) => NEW_DEPENDENCY,
             (false, true) => OTHER_OPTIMISATION,

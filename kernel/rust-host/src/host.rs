@@ -230,12 +230,13 @@ impl Host {
             prelude: self.prelude.clone(),
             cell_directory: self.directory.cell(),
             tools: self.directory.tools(),
+            notebook: self.notebook_directory.clone(),
         };
         Evaluator::start(cell_host, surroundings)
     }
 
     fn answer_requests(&self, evaluator: &mut Evaluator, asked: &Receiver<HostRequest>) -> End {
-        let mut is_warm = false;
+        let (mut is_warm, mut has_failed) = (false, false);
         let mut pauses = 0;
         loop {
             let request = match asked.recv_timeout(IDLE) {
@@ -244,8 +245,9 @@ impl Host {
                     pauses += 1;
                     if !std::mem::replace(&mut is_warm, true) {
                         evaluator.warm_up();
-                    } else if pauses >= LOAD_AFTER {
-                        evaluator.load_crate_if_free();
+                    } else if pauses >= LOAD_AFTER && !has_failed {
+                        // Once more after the next cell, which may have changed what stood against it.
+                        has_failed = !evaluator.load_crate_if_free();
                     }
                     continue;
                 }
@@ -254,7 +256,7 @@ impl Host {
             pauses = 0;
             match request {
                 HostRequest::Eval { id, code, label } => {
-                    is_warm = true;
+                    (is_warm, has_failed) = (true, false);
                     if self.evaluations.take(id) && !evaluator.evaluate(id, &code, &label) {
                         return End::Broken;
                     }

@@ -14,6 +14,7 @@ mod cargo_output;
 pub mod cell_crate;
 pub mod cell_error;
 pub mod crate_loader;
+mod dependency_path;
 mod edits;
 pub mod emitter;
 pub mod error;

@@ -22,7 +22,9 @@ impl Outline {
             *self = Self::default();
         }
         for command in &cell.commands {
-            if command.starts_with(":dep") && !self.commands.contains(command) {
+            if let Some(name) = dependency(command) {
+                // The same crate in another version replaces it.
+                self.commands.retain(|old| dependency(old) != Some(name));
                 self.commands.push(command.clone());
             }
         }
@@ -68,6 +70,12 @@ impl Outline {
         }
         text
     }
+}
+
+/// The name of the crate that a command brings in.
+fn dependency(command: &str) -> Option<&str> {
+    let named = command.strip_prefix(":dep")?;
+    Some(named.split('=').next()?.trim())
 }
 
 #[cfg(test)]

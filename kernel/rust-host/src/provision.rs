@@ -4,12 +4,13 @@
 //! Both are compiled elsewhere, and a session only links them. A new dependency costs variables whose types
 //! were defined in cells, so the user is told.
 
-use crate::cell_crate;
+use crate::cell_crate::{self, LINK_LIMIT};
 use crate::cell_error;
 use crate::evaluator::{Evaluator, NEW_DEPENDENCY};
 use crate::prelude_crates::{PreludeCrate, PreludeCrates};
 use crate::rewrite::{commands, crates_named, mentions, rewrite, uses};
 use bireme_px::host_protocol::HostEvent;
+use std::time::Duration;
 
 /// Also replaces the module that every cell compiles by what the crate has compiled. The cell host looks for
 /// functions of it in a cell's library and those that it needs, so each has to need the crate's.
@@ -66,20 +67,24 @@ impl PreludeUse {
 }
 
 impl Evaluator {
-    /// Brings the `bireme` crate in, when it is compiled, not there yet, and costs no variable.
-    pub fn load_crate_if_free(&mut self) {
+    /// Brings the `bireme` crate in, when it is compiled, not there yet, and costs no variable. False
+    /// when that failed.
+    pub fn load_crate_if_free(&mut self) -> bool {
         if self.crate_loaded || !self.loader.is_compiled() || !self.endangered().is_empty() {
-            return;
+            return true;
         }
         let (id, text) = (None, "bringing in the bireme crate".to_string());
         self.emitter.send(&HostEvent::Progress { id, text });
         self.relay.begin(None);
-        if let Err(reason) = self.load_crate() {
+        // Nobody waits for this: a cell that comes meanwhile is not to wait either.
+        let loaded = self.load_crate(Duration::ZERO);
+        if let Err(reason) = &loaded {
             tracing::error!(reason, "the bireme crate could not be brought in");
         }
         self.relay.end(false);
         let (id, text) = (None, String::new());
         self.emitter.send(&HostEvent::Progress { id, text });
+        loaded.is_ok()
     }
 
     /// Brings in crates of the prelude that are compiled and that a cell names.
@@ -104,7 +109,7 @@ impl Evaluator {
 
     fn bring_in(&mut self, wanted: Vec<(PreludeCrate, bool)>) -> Result<(), String> {
         if !self.crate_loaded {
-            self.load_crate()?;
+            self.load_crate(LINK_LIMIT)?;
         }
         if !self.prelude.has_others {
             let cell_crate = self.loader.cell_crate();
@@ -140,7 +145,7 @@ impl Evaluator {
             if !endangered.is_empty() {
                 self.warn(id, NEW_DEPENDENCY, &endangered);
             }
-            self.load_crate().map_err(Some)
+            self.load_crate(LINK_LIMIT).map_err(Some)
         });
         if let Err(Some(reason)) = provided
             && !self.evaluations.is_interrupted()
@@ -150,10 +155,10 @@ impl Evaluator {
         }
     }
 
-    fn load_crate(&mut self) -> Result<(), String> {
+    fn load_crate(&mut self, wait: Duration) -> Result<(), String> {
         let cell_crate = self.loader.cell_crate();
         cell_crate
-            .link_into(&self.cell_directory)
+            .link_into(&self.cell_directory, wait)
             .map_err(|error| error.to_string())?;
         let code = format!(":dep {}\n{USE_CRATE}", cell_crate.dependency());
         self.context

@@ -7,7 +7,7 @@
 use crate::error::RustHostError;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The longest directory that leaves room for the socket's name in a socket address.
@@ -72,6 +72,7 @@ impl SessionDirectory {
     pub fn create(home: &Path) -> Result<SessionDirectory, RustHostError> {
         let sessions = sessions(home);
         make(&sessions)?;
+        check_owner(&sessions)?;
         remove_abandoned(&sessions);
         let path = own(&sessions);
         // Only a dead process of the same number can have left one behind here.
@@ -192,6 +193,19 @@ fn sessions(home: &Path) -> PathBuf {
     }
     let user = nix::unistd::getuid();
     std::env::temp_dir().join(format!("bireme-rust-{user}"))
+}
+
+/// Where everybody may make directories, somebody else may have made this one.
+fn check_owner(sessions: &Path) -> Result<(), RustHostError> {
+    let failed = |error| RustHostError::io(format!("use {}", sessions.display()), error);
+    let facts = fs::symlink_metadata(sessions).map_err(failed)?;
+    let is_ours = facts.is_dir() && facts.uid() == nix::unistd::geteuid().as_raw();
+    if !is_ours || facts.mode() & 0o022 != 0 {
+        let reason =
+            "others can change what is in it; a shorter BIREME_HOME without spaces needs it not";
+        return Err(failed(std::io::Error::other(reason)));
+    }
+    Ok(())
 }
 
 fn own(sessions: &Path) -> PathBuf {

@@ -6,7 +6,6 @@
 
 use crate::rewrite::RewrittenCell;
 use std::collections::VecDeque;
-use std::ops::Range;
 
 /// Cells that are remembered; older ones lose their names in panics only.
 const CELLS: usize = 500;
@@ -53,34 +52,71 @@ impl SourceMap {
         self.cells.truncate(CELLS);
     }
 
-    /// Where in a cell a line and column of the generated source come from.
+    /// Where in a cell a line and column of the generated source come from: in the longest statement
+    /// that is written there, since a short one may be a part of others.
     pub fn locate(&self, source: &str, line: usize, column: usize) -> Option<Place> {
         let offset = byte_offset(source, line, column)?;
-        self.cells
-            .iter()
-            .find_map(|cell| cell.locate(source, offset))
+        let mut found: Option<(&Cell, &str, usize)> = None;
+        for (cell, text) in self.statements() {
+            // Of equals the first counts, which is of the newest cell.
+            let is_longer = found.is_none_or(|(_, best, _)| text.len() > best.len());
+            if is_longer && let Some(start) = start_around(source, text, offset) {
+                found = Some((cell, text, start));
+            }
+        }
+        let (cell, text, start) = found?;
+        let is_own = |start: &usize| !self.is_inside_longer(source, *start, text.len());
+        let before = source.match_indices(text).map(|(at, _)| at);
+        let nth = before.filter(is_own).take_while(|at| *at < start).count();
+        cell.locate(text, nth, offset - start)
+    }
+
+    fn statements(&self) -> impl Iterator<Item = (&Cell, &str)> {
+        let cells = self.cells.iter();
+        cells.flat_map(|cell| cell.statements().map(move |text| (cell, text)))
+    }
+
+    /// Whether a longer statement is written around this place.
+    fn is_inside_longer(&self, source: &str, start: usize, length: usize) -> bool {
+        let mut longer = self.statements().filter(|(_, text)| text.len() > length);
+        longer.any(|(_, text)| start_around(source, text, start).is_some())
     }
 }
 
+/// Where a text that has this place in it begins.
+fn start_around(source: &str, text: &str, offset: usize) -> Option<usize> {
+    let from = (offset + 1).saturating_sub(text.len());
+    let from = (0..=from).rev().find(|at| source.is_char_boundary(*at))?;
+    let to = (offset + text.len()).min(source.len());
+    let to = (to..=source.len()).find(|at| source.is_char_boundary(*at))?;
+    let mut found = source.get(from..to)?.match_indices(text);
+    found.find_map(|(at, _)| {
+        let start = from + at;
+        (start..start + text.len())
+            .contains(&offset)
+            .then_some(start)
+    })
+}
+
 impl Cell {
-    fn locate(&self, source: &str, offset: usize) -> Option<Place> {
+    fn statements(&self) -> impl Iterator<Item = &str> {
         let RewrittenCell {
             code, statements, ..
         } = &self.cell;
-        for (at, range) in statements.iter().enumerate() {
-            let text = code.get(range.clone())?;
-            // The same statement twice in a cell is there twice in the source, in the same order.
-            let is_same = |other: &&Range<usize>| code.get((*other).clone()) == Some(text);
-            let nth = statements[..at].iter().filter(is_same).count();
-            let found = source.match_indices(text).nth(nth);
-            if let Some((start, _)) = found
-                && (start..start + text.len()).contains(&offset)
-            {
-                let compiled = range.start + offset - start;
-                return Some(self.place(self.cell.original_offset(compiled)));
-            }
-        }
-        None
+        statements
+            .iter()
+            .filter_map(|range| code.get(range.clone()))
+    }
+
+    /// A place within the n-th statement of this text, or the last. The same statement twice in a cell is
+    /// there twice in the source, in the same order.
+    fn locate(&self, text: &str, nth: usize, within: usize) -> Option<Place> {
+        let ranges = self.cell.statements.iter();
+        let same: Vec<_> = ranges
+            .filter(|range| self.cell.code.get((*range).clone()) == Some(text))
+            .collect();
+        let range = same.get(nth).or(same.last())?;
+        Some(self.place(self.cell.original_offset(range.start + within)))
     }
 
     fn place(&self, offset: usize) -> Place {
@@ -147,5 +183,18 @@ mod tests {
         assert_eq!(at(&map, source, 8, 2), expected("cell [2]", 2, 2));
         assert_eq!(at(&map, source, 1, 1), None);
         assert_eq!(at(&map, source, 99, 1), None);
+    }
+
+    #[test]
+    fn a_statement_that_is_a_part_of_others_is_found_where_it_stands() {
+        let map = map(&[
+            "fn third(v: &[u8]) -> u8 {\n    v[2]\n}",
+            "let a = v[2];\nlet i = 7;\nv[2]\n",
+        ]);
+        let source = "fn third(v: &[u8]) -> u8 {\n    v[2]\n}\nlet a = v[2];\nlet i = 7;\n(v[2])\n";
+        let expected = |label: &str, line, column| Some((label.to_string(), line, column));
+        assert_eq!(at(&map, source, 2, 5), expected("cell [1]", 2, 5));
+        assert_eq!(at(&map, source, 4, 9), expected("cell [2]", 1, 9));
+        assert_eq!(at(&map, source, 6, 2), expected("cell [2]", 3, 1));
     }
 }

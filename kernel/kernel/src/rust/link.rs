@@ -24,6 +24,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
+/// Commands of evcxr after which it knows no variable.
+const FORGETTING: [&str; 2] = [":clear", ":restart"];
 /// The first start of a build compiles the crate that cells link against.
 const START_TIMEOUT: Duration = Duration::from_secs(600);
 /// A cell that was interrupted and has not ended by then takes the host with it.
@@ -188,7 +190,12 @@ impl RustLink {
             let outcome = self.run(host, &told, line).await;
             outcome.inspect_err(|_| self.parameters.forgotten_by_rust())?;
         }
-        self.run(host, code, line).await
+        let outcome = self.run(host, code, line).await;
+        let forgets = |line: &str| FORGETTING.contains(&line.trim());
+        if code.code.lines().any(forgets) {
+            self.parameters.forgotten_by_rust();
+        }
+        outcome
     }
 
     fn warn_of_lost(&self, context: &ExecuteContext) {

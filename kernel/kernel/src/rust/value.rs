@@ -87,6 +87,9 @@ fn reason(error: &CellError) -> &str {
     }
 }
 
+/// So much of a value is told when it is none.
+const BEGINNING: usize = 100;
+
 /// Reads what such a cell has shown.
 pub(super) fn read(expression: &str, shown: Option<&str>) -> Result<Value, Fault> {
     let refused = |reason: String| {
@@ -95,12 +98,22 @@ pub(super) fn read(expression: &str, shown: Option<&str>) -> Result<Value, Fault
     };
     let shown = shown.ok_or_else(|| refused("it has no value".to_string()))?;
     let value: Option<Value> = serde_json::from_str(shown).ok();
+    // What is larger is read as a double, and rounded.
+    let is_whole = shown.bytes().all(|byte| matches!(byte, b'-' | b'0'..=b'9'));
     match value {
-        Some(Value::Number(number)) if !number.is_f64() && number.as_i64().is_none() => {
-            Err(refused(format!("{number} does not fit into a BIGINT")))
+        Some(Value::Number(number)) if is_whole && number.as_i64().is_none() => {
+            Err(refused(format!("{shown} does not fit into a BIGINT")))
         }
         Some(value) => Ok(value),
-        None => Err(refused(format!("{shown} is no value of SQL"))),
+        // Of a longer text only the beginning has come.
+        None if shown.starts_with('"') => Err(refused(format!(
+            "its text has more than {} KiB",
+            shown.len() >> 10
+        ))),
+        None => {
+            let beginning: String = shown.chars().take(BEGINNING).collect();
+            Err(refused(format!("{beginning} is no value of SQL")))
+        }
     }
 }
 
@@ -139,6 +152,14 @@ mod tests {
         assert_eq!(refused(Some("NaN")), "bind {{x}}: NaN is no value of SQL");
         let large = "bind {{x}}: 18446744073709551615 does not fit into a BIGINT";
         assert_eq!(refused(Some("18446744073709551615")), large);
+        let larger = "bind {{x}}: 18446744073709551617 does not fit into a BIGINT";
+        assert_eq!(refused(Some("18446744073709551617")), larger);
+        assert_eq!(read("x", Some("1e300")), Ok(json!(1e300)));
+        let cut = format!("\"{}", "a".repeat((64 << 10) - 1));
+        assert_eq!(
+            refused(Some(&cut)),
+            "bind {{x}}: its text has more than 64 KiB"
+        );
         assert_eq!(refused(None), "bind {{x}}: it has no value");
     }
 }

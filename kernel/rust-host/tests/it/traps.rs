@@ -106,6 +106,14 @@ fn a_late_dependency_says_what_it_costs() {
         error.evalue.contains("cannot find value `point`"),
         "{error:?}"
     );
+    // The same one again costs nothing, and is no reason to warn.
+    assert_eq!(
+        host.works("struct Point { x: i32 }\nlet point = Point { x: 5 };"),
+        ""
+    );
+    let cell = host.eval(&format!("{dependency}\nlate::answer() + point.x"));
+    assert_eq!(cell.text(OutputStream::Stderr), "");
+    assert_eq!(cell.result().expect("a value").data["text/plain"], "46");
     // Cells are not optimised, what they link is.
     let levels = std::fs::read(late.join("compiled")).unwrap();
     assert!(

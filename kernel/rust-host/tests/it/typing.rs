@@ -2,6 +2,7 @@
 
 use crate::client::Host;
 use bireme_px::host_protocol::{CompletionItem, HostEvent, HostRequest, OutputStream};
+use bireme_px::process_tree::ProcessTree;
 use std::time::{Duration, Instant};
 
 /// Longest wait for the analyst, which has to start.
@@ -69,6 +70,25 @@ pub(crate) fn questions_are_answered_while_a_cell_runs(host: &mut Host) {
     assert_eq!(start, "let é = 1;\n".len());
     assert!(has(&items, "names"), "{items:?}");
     assert!(documentation(host, "names").contains("Vec<String>"));
+    methods_are_completed_in_time(host);
+    let (_, items, _) = completions(host, "twi");
+    assert!(has(&items, "twice"), "{items:?}");
+    assert!(documentation(host, "twice").contains("Twice as much."));
+    // An analyst that ends is replaced.
+    let all = ProcessTree::read().below(host.pid(), &[]);
+    let is_analyst = |process: &u32| crate::command_of(*process).contains("analyst");
+    let analyst = all.into_iter().find(is_analyst).expect("an analyst");
+    let kill = std::process::Command::new("kill")
+        .args(["-9", &analyst.to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    methods_are_completed_in_time(host);
+    marker.close().unwrap();
+    let ended = host.rest_of(id);
+    assert_eq!(ended.text(OutputStream::Stdout), "done\n");
+}
+
+fn methods_are_completed_in_time(host: &mut Host) {
     let begun = Instant::now();
     let items = loop {
         let (start, items, busy) = completions(host, "let é = 1;\nnames.pu");
@@ -79,10 +99,4 @@ pub(crate) fn questions_are_answered_while_a_cell_runs(host: &mut Host) {
         assert!(begun.elapsed() < ANALYST_WITHIN, "busy: {busy}");
     };
     assert!(has(&items, "push"), "{items:?}");
-    let (_, items, _) = completions(host, "twi");
-    assert!(has(&items, "twice"), "{items:?}");
-    assert!(documentation(host, "twice").contains("Twice as much."));
-    marker.close().unwrap();
-    let ended = host.rest_of(id);
-    assert_eq!(ended.text(OutputStream::Stdout), "done\n");
 }
