@@ -104,10 +104,31 @@ fn frames_laid_out_alike_join_and_group_without_an_exchange() {
     // What a query has sent between engines is told beside its rows.
     assert!(!finished.stderr.contains("shuffled"), "{finished}");
     assert_eq!(finished.success(), "keys,n\n60000,240000\n");
-    // Of a file only its own rows move.
-    let mixed = "EXPLAIN SELECT count(*) FROM f JOIN 'rows/*.parquet' AS r ON f.k = r.k + 1";
-    let plan = sql(&cluster, mixed);
-    assert!(plan.matches("CollectiveShuffleExec").count() <= 1, "{plan}");
+}
+
+#[test]
+fn of_a_frame_and_a_file_only_the_rows_of_the_file_move() {
+    let cluster = TestCluster::start_with(2, "");
+    // Both sides are too large for a copy on every engine.
+    let rows = "SELECT value AS k, value % 97 AS g FROM range(2000000)";
+    sql(
+        &cluster,
+        &format!(
+            "CREATE TABLE f PARTITION BY k AS {rows}; COPY ({rows}) TO 'large/' STORED AS PARQUET"
+        ),
+    );
+    let mixed = "SELECT sum(f.g) AS f, sum(r.g) AS r FROM f JOIN 'large/' AS r ON f.k = r.k + 1";
+    let plan = sql(&cluster, &format!("EXPLAIN {mixed}"));
+    let lines: Vec<&str> = plan.lines().collect();
+    let moved: Vec<usize> = (0..lines.len())
+        .filter(|line| lines[*line].contains("Collective"))
+        .collect();
+    assert_eq!(moved.len(), 1, "{plan}");
+    assert!(lines[moved[0]].contains("CollectiveShuffleExec"), "{plan}");
+    assert!(lines[moved[0] + 1].contains("DataSourceExec"), "{plan}");
+    let sum = |last: u64| (0..=last).map(|k| k % 97).sum::<u64>();
+    let expected = format!("f,r\n{},{}\n", sum(1_999_999), sum(1_999_998));
+    assert_eq!(sql(&cluster, mixed), expected);
 }
 
 #[test]
@@ -264,12 +285,36 @@ fn what_depends_on_the_time_is_not_silently_made_again() {
 #[test]
 fn scaling_moves_frames() {
     let cluster = cluster(2, "");
-    let totals = make(&cluster);
-    // Nothing but the frame itself knows the rows any more.
+    make(&cluster);
+    sql(
+        &cluster,
+        "CREATE TABLE keyed PARTITION BY k AS SELECT k, g FROM f; \
+         CREATE TABLE other PARTITION BY k AS SELECT k, g + 1 AS g FROM f; \
+         CREATE TABLE copies WITH (replicate = true) AS SELECT DISTINCT g FROM f; \
+         INSERT INTO copies SELECT g + 97 FROM copies; \
+         CREATE TABLE words AS SELECT k, arrow_cast(s, 'Dictionary(Int32, Utf8)') AS s FROM f",
+    );
+    let joined =
+        "SELECT count(*) AS n, sum(a.g + b.g) AS g FROM keyed AS a JOIN other AS b ON a.k = b.k";
+    let queries = [
+        TOTALS,
+        joined,
+        "SELECT count(*) AS n, sum(g) AS g FROM copies",
+        "SELECT count(*) AS n, sum(f.k) AS k FROM f JOIN copies ON f.g = copies.g",
+        "SELECT count(*) AS n, count(DISTINCT s) AS s, max(s) AS m FROM words",
+    ];
+    let answers = || queries.map(|query| sql(&cluster, query));
+    let before = answers();
+    // Nothing but the frames themselves knows the rows any more.
     fs::remove_dir_all(cluster.work().join("rows")).unwrap();
     for engines in ["3", "1", "2"] {
         cluster.bireme(&["cluster", "scale", engines]).success();
-        assert_eq!(sql(&cluster, TOTALS), totals, "on {engines} engines");
+        assert_eq!(answers(), before, "on {engines} engines");
+        wait_until("rows to lie where their keys belong", REBUILT, || {
+            let plan = sql(&cluster, &format!("EXPLAIN {joined}"));
+            (!plan.contains("Collective")).then_some(())
+        });
+        assert_eq!(answers(), before, "on {engines} engines");
     }
 }
 
@@ -319,10 +364,16 @@ fn a_session_that_is_opened_again_keeps_its_frames() {
     assert!(told(&cluster, random).contains("frame r: "));
 }
 
-/// More rows than move in a moment, in `f`.
-fn make_large(cluster: &TestCluster) -> String {
-    let rows =
-        "SELECT value AS k, value % 97 AS g, 'text number ' || value AS s FROM range(2000000)";
+/// Rows that can be made again, and such that cannot.
+const SAME: &str = "value";
+const OTHERS_EACH_TIME: &str = "random()";
+
+/// More rows than move in a moment, in `f`, with one more column.
+fn make_large(cluster: &TestCluster, more: &str) -> String {
+    let rows = format!(
+        "SELECT value AS k, value % 97 AS g, 'text number ' || value AS s, {more} AS m \
+         FROM range(2000000)"
+    );
     sql(cluster, &format!("CREATE TABLE f AS {rows}"));
     sql(cluster, TOTALS)
 }
@@ -342,9 +393,9 @@ fn assert_whole(cluster: &TestCluster, totals: &str) {
 }
 
 /// Begins to scale to one engine, and disturbs it while rows move.
-fn scale_disturbed(disturb: impl FnOnce(&TestCluster, Running)) {
+fn scale_disturbed(more: &str, disturb: impl FnOnce(&TestCluster, Running)) {
     let cluster = TestCluster::start_with(2, "");
-    let totals = make_large(&cluster);
+    let totals = make_large(&cluster, more);
     let scaling = cluster.start_bireme(&["cluster", "scale", "1"]);
     wait_until("the rows to be on their way", SETTLED, || {
         let status = cluster.bireme(&["cluster", "status"]).success();
@@ -356,7 +407,7 @@ fn scale_disturbed(disturb: impl FnOnce(&TestCluster, Running)) {
 
 #[test]
 fn no_row_is_lost_when_who_scales_goes_away() {
-    scale_disturbed(|_, scaling| {
+    scale_disturbed(OTHERS_EACH_TIME, |_, scaling| {
         scaling.kill();
         scaling.finish(SETTLED);
     });
@@ -364,7 +415,7 @@ fn no_row_is_lost_when_who_scales_goes_away() {
 
 #[test]
 fn no_row_is_lost_when_the_controller_ends_while_rows_move() {
-    scale_disturbed(|cluster, scaling| {
+    scale_disturbed(OTHERS_EACH_TIME, |cluster, scaling| {
         cluster.controller().unwrap().signal("KILL");
         scaling.finish(SETTLED);
     });
@@ -372,7 +423,7 @@ fn no_row_is_lost_when_the_controller_ends_while_rows_move() {
 
 #[test]
 fn no_row_is_lost_when_an_engine_ends_while_rows_move() {
-    scale_disturbed(|cluster, scaling| {
+    scale_disturbed(SAME, |cluster, scaling| {
         cluster.engine(0).unwrap().signal("KILL");
         scaling.finish(SETTLED);
     });

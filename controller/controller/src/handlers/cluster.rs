@@ -1,18 +1,14 @@
-//! The cluster as a whole: what it looks like, how large it shall be, who waits for it.
+//! The cluster as a whole: what it looks like, who waits for its engines.
 
-use crate::action::Action;
 use crate::clock::Moment;
 use crate::message::{Reply, answer};
 use crate::state::State;
 use crate::state::engine_registry::EngineState;
-use crate::state::waiting::{EngineWait, Resize, WAITING_MAX};
+use crate::state::waiting::{EngineWait, WAITING_MAX};
 use bireme_protocol::process::resident_bytes;
 use bireme_protocol::proto::ClusterStatus;
 use bireme_protocol::{ErrorCode, Fault, build_id};
 use std::time::Duration;
-
-/// How long queries on engines that leave may take to end.
-const QUERIES_DRAIN: Duration = Duration::from_secs(30);
 
 impl State {
     pub(super) fn status(&self) -> ClusterStatus {
@@ -49,40 +45,6 @@ impl State {
         });
     }
 
-    /// Sets how many engines there shall be. The others leave the topology at once.
-    pub(super) fn resize(
-        &mut self,
-        engines: u32,
-        limit: Duration,
-        reply: Reply<()>,
-        now: Moment,
-        actions: &mut Vec<Action>,
-    ) {
-        if self.waiting.resizes.len() >= WAITING_MAX {
-            return answer(reply, Err(too_many("scale")));
-        }
-        tracing::info!(engines, before = self.engines.wanted, "cluster is resized");
-        self.engines.wanted = engines;
-        self.segments.retry_moves();
-        self.missing_since = Some(now);
-        for engine in self.engines.iter_mut() {
-            let is_surplus = engine.rank >= engines;
-            engine.state = match engine.state {
-                EngineState::Up | EngineState::Suspected if is_surplus => EngineState::Leaving,
-                EngineState::Leaving if !is_surplus => EngineState::Up,
-                state => state,
-            };
-        }
-        self.engines.forget_surplus();
-        self.announce(now, actions);
-        self.waiting.resizes.push(Resize {
-            engines,
-            until: now.after(limit.min(QUERIES_DRAIN)),
-            moved_until: now.after(limit),
-            reply,
-        });
-    }
-
     /// Answers those whose time has come.
     pub(super) fn answer_waiting(&mut self) {
         let up = self.up_count();
@@ -90,23 +52,6 @@ impl State {
         let ready: Vec<EngineWait> = self.waiting.engines.extract_if(.., ready).collect();
         for wait in ready {
             answer(wait.reply, Ok(self.status()));
-        }
-        let surplus: Vec<(u32, u32)> = self
-            .engines
-            .iter()
-            .map(|engine| (engine.rank, self.queries.on_engine(engine.rank)))
-            .collect();
-        let is_moving = self.is_moving();
-        let is_idle = |resize: &mut Resize| {
-            if is_moving {
-                return false;
-            }
-            let busy = |(rank, queries): &(u32, u32)| *rank >= resize.engines && *queries > 0;
-            !surplus.iter().any(busy)
-        };
-        let idle: Vec<Resize> = self.waiting.resizes.extract_if(.., is_idle).collect();
-        for resize in idle {
-            answer(resize.reply, Ok(()));
         }
     }
 
@@ -117,19 +62,6 @@ impl State {
         for wait in late {
             let fault = self.missing_engines(wait.engines);
             answer(wait.reply, Err(fault));
-        }
-        let is_moving = self.is_moving();
-        let late = |resize: &mut Resize| match is_moving {
-            true => resize.moved_until <= now,
-            false => resize.until <= now,
-        };
-        let late: Vec<Resize> = self.waiting.resizes.extract_if(.., late).collect();
-        for resize in late {
-            tracing::warn!(
-                engines = resize.engines,
-                "engines that leave still run queries"
-            );
-            answer(resize.reply, Ok(()));
         }
     }
 

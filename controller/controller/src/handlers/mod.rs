@@ -10,6 +10,7 @@ mod finish;
 mod frames;
 mod queries;
 mod rebuild;
+mod resize;
 mod sessions;
 mod tick;
 
@@ -91,5 +92,6 @@ impl State {
         self.publish_places(now, actions);
         self.tell_dropped();
         self.answer_waiting();
+        self.answer_resizes(now, actions);
     }
 }

@@ -49,11 +49,6 @@ impl State {
         }
     }
 
-    /// Whether rows lie on engines that are about to leave, and are on their way.
-    pub(super) fn is_moving(&self) -> bool {
-        self.segments.is_moving()
-    }
-
     fn unsettled(&self) -> Vec<(Rebuild, Segment, PersistOptions)> {
         let mut unsettled = Vec::new();
         for session in self.sessions.iter() {
@@ -294,8 +289,11 @@ impl State {
         }
         let reason = fault.map_or("it was cancelled", |fault| fault.message.as_str());
         tracing::warn!(frame = %rebuild.name, reason, "a frame is not made again");
-        let reason = format!("it could not be made again: {reason}");
-        self.segments.give_up(rebuild, reason);
+        let what = match rebuild.source {
+            Source::Lineage => "it could not be made again",
+            Source::Itself => "they could not be moved",
+        };
+        self.segments.give_up(rebuild, format!("{what}: {reason}"));
     }
 
     /// The names of a lineage, with the frames among them as they are now.

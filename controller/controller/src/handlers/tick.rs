@@ -49,6 +49,7 @@ impl State {
         }
         self.expire_definitions(now);
         self.expire_waiting(now);
+        self.expire_resizes(now, &mut actions);
         self.settle(now, &mut actions);
         actions
     }
@@ -62,7 +63,7 @@ impl State {
         let drained = self.queries.draining.values().map(|d| d.until);
         let others = [
             self.losses.deadline(),
-            self.waiting.deadline(),
+            self.waiting.deadline(now),
             self.no_engine_deadline(),
             self.idle_deadline(),
             self.attendance_deadline(),

@@ -42,8 +42,8 @@ pub(crate) struct Segments {
     given_up: HashMap<String, String>,
     /// How often it was tried in vain to make a segment again.
     attempts: HashMap<String, u32>,
-    /// Segments that could not be moved.
-    unmoved: HashSet<String>,
+    /// Why a segment stays where it is.
+    unmoved: HashMap<String, String>,
     /// What engines are to let go of, and were not told.
     dropped: Vec<String>,
     /// Grows with every change of what is held, being made, or given up.
@@ -148,7 +148,7 @@ impl Segments {
         self.version += 1;
         match rebuild.source {
             Source::Lineage => drop(self.given_up.insert(rebuild.segment.clone(), reason)),
-            Source::Itself => drop(self.unmoved.insert(rebuild.segment.clone())),
+            Source::Itself => drop(self.unmoved.insert(rebuild.segment.clone(), reason)),
         }
     }
 
@@ -156,13 +156,14 @@ impl Segments {
     pub(crate) fn retry_moves(&mut self) {
         self.version += 1;
         self.unmoved.clear();
+        self.attempts.clear();
     }
 
     /// Whether a segment is being made again, or is not going to be.
     pub(crate) fn is_settled(&self, segment: &str, source: Source) -> bool {
         let is_given_up = match source {
             Source::Lineage => self.given_up.contains_key(segment),
-            Source::Itself => self.unmoved.contains(segment),
+            Source::Itself => self.unmoved.contains_key(segment),
         };
         is_given_up
             || self
@@ -171,10 +172,9 @@ impl Segments {
                 .any(|rebuild| rebuild.segment == segment)
     }
 
-    /// Whether rows are on their way to other engines.
-    pub(crate) fn is_moving(&self) -> bool {
-        let mut rebuilds = self.rebuilds.values();
-        rebuilds.any(|rebuild| rebuild.source == Source::Itself)
+    /// Why a segment stays on engines that it should leave, if it was tried in vain.
+    pub(crate) fn why_unmoved(&self, segment: &str) -> Option<&str> {
+        self.unmoved.get(segment).map(String::as_str)
     }
 
     /// Lets segments go once these queries have ended.
@@ -183,6 +183,7 @@ impl Segments {
         for segment in &segments {
             self.given_up.remove(segment);
             self.attempts.remove(segment);
+            self.unmoved.remove(segment);
         }
         match readers.is_empty() {
             true => self.drop_now(segments),

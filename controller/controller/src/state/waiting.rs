@@ -16,12 +16,15 @@ pub(crate) struct EngineWait {
     pub(crate) reply: Reply<ClusterStatus>,
 }
 
-/// Waits until no query runs on the ranks from `engines` on.
+/// Waits until the ranks from `engines` on hold no rows and run no query.
 #[derive(Debug)]
 pub(crate) struct Resize {
     pub(crate) engines: u32,
+    /// How many there were to be before.
+    pub(crate) before: u32,
+    /// Queries may take so long to end.
     pub(crate) until: Moment,
-    /// The same for frames that are on their way to other engines.
+    /// Rows of frames may take so long to reach other engines.
     pub(crate) moved_until: Moment,
     pub(crate) reply: Reply<()>,
 }
@@ -42,9 +45,12 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self, now: Moment) -> Option<Moment> {
         let engines = self.engines.iter().map(|wait| wait.until);
-        let resizes = self.resizes.iter().map(|resize| resize.until);
+        let resizes = self.resizes.iter().map(|resize| match resize.until <= now {
+            true => resize.moved_until,
+            false => resize.until,
+        });
         let definitions = self.definitions.iter().map(|waiting| waiting.until);
         engines.chain(resizes).chain(definitions).min()
     }

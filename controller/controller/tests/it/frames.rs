@@ -16,6 +16,7 @@ use bireme_protocol::{ErrorCode, Fault};
 use bireme_settings::Home;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -268,6 +269,62 @@ async fn rows_that_are_moved_keep_what_made_them() {
         .as_ref()
         .expect("what made it first");
     assert_eq!(lineage.fingerprint, "same");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_stays_when_its_rows_cannot_be_moved() {
+    let mut cluster = Cluster::start(2).await;
+    let mut zero = FakeEngine::start(&cluster.home, 0);
+    let mut one = FakeEngine::start(&cluster.home, 1);
+    cluster.wait_engines(2).await;
+    let old = make(&mut cluster.client, &mut zero, CREATE).await;
+    let mut client = cluster.client.clone();
+    let resize = ResizeRequest {
+        engines: 1,
+        timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap(),
+    };
+    let resized = async { client.resize(resize).await };
+    let full = async {
+        let start = zero.next_start().await;
+        assert_eq!(start.remakes, old);
+        let fault = Fault::new(ErrorCode::DiskFull, "keep f: 1 GiB are missing");
+        zero.ends(&start.query_id, QueryState::Failed, Some(fault))
+            .await;
+    };
+    let (resized, ()) = within("the answer", async { tokio::join!(resized, full) }).await;
+    let fault = Fault::from(resized.unwrap_err());
+    assert_eq!(
+        fault.message,
+        "scale to 1 engines: the frame \"f\" has rows on engine 1 that stay there: they could not \
+         be moved: keep f: 1 GiB are missing; there are 2 engines still"
+    );
+    // The engine takes part again, and the rows are where they were.
+    one.sees_ranks(&[0, 1]).await;
+    assert_eq!(cluster.status().await.engines_wanted, 2);
+    assert_eq!(ids(&frame(&mut cluster.client).await), [old.as_str()]);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn engines_stay_when_who_asked_has_gone() {
+    let mut cluster = Cluster::start(2).await;
+    let mut zero = FakeEngine::start(&cluster.home, 0);
+    let mut one = FakeEngine::start(&cluster.home, 1);
+    cluster.wait_engines(2).await;
+    make(&mut cluster.client, &mut zero, CREATE).await;
+    let mut client = cluster.client.clone();
+    let resize = ResizeRequest {
+        engines: 1,
+        timeout_ms: 60_000,
+    };
+    let mut asking = JoinSet::new();
+    asking.spawn(async move { client.resize(resize).await });
+    zero.sees_ranks(&[0]).await;
+    one.sees_ranks(&[0]).await;
+    drop(asking);
+    one.sees_ranks(&[0, 1]).await;
+    assert_eq!(cluster.status().await.engines_wanted, 2);
     cluster.stop().await;
 }
 

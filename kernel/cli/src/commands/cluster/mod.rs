@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const NOT_RUNNING: u8 = 3;
 /// Longest wait for one answer of the launcher.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same when rows of frames move first: the launcher gives up earlier, and says why.
+const SCALE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// What to do with the cluster.
 #[derive(Debug, Subcommand)]
@@ -187,7 +189,11 @@ async fn scale(home: &Home, engines: u32) -> Result<(), CliError> {
             .into());
     }
     let line = terminal::status_line();
-    line.set_message(format!("scaling to {}", counted(engines)));
+    let what = format!(
+        "scaling to {}: frames and queries leave the others",
+        counted(engines)
+    );
+    line.set_message(what);
     let channel = Address::unix(home.launcher_socket()).connect().await?;
     let mut launcher = LauncherClient::new(channel);
     let scaled = async {
@@ -195,7 +201,7 @@ async fn scale(home: &Home, engines: u32) -> Result<(), CliError> {
         let timeout_ms = u64::try_from(ANSWER_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
         launcher.wait_ready(WaitReadyRequest { timeout_ms }).await
     };
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, scaled).await;
+    let answer = tokio::time::timeout(SCALE_TIMEOUT, scaled).await;
     line.finish_and_clear();
     match answer {
         Ok(reply) => {
@@ -208,7 +214,7 @@ async fn scale(home: &Home, engines: u32) -> Result<(), CliError> {
         }
         Err(_) => {
             let message = format!(
-                "scale to {}: not done after {ANSWER_TIMEOUT:?}",
+                "scale to {}: not done after {SCALE_TIMEOUT:?}",
                 counted(engines)
             );
             Err(Fault::new(ErrorCode::Unavailable, message).into())
