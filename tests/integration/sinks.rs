@@ -161,6 +161,13 @@ fn partitioned_files_lie_in_directories_of_their_values() {
     let grouped = format!("SELECT g AS key, {TOTALS} FROM 'rows/*.parquet' GROUP BY 1 ORDER BY 1");
     // An empty text of a CSV file is null.
     assert_eq!(cluster.sql(&read).trim_start(), cluster.sql(&grouped));
+    // Of two values that are written alike, all rows come.
+    let alike = "COPY (SELECT k, CASE WHEN g = 3 THEN NULL ELSE '__HIVE_DEFAULT_PARTITION__' END AS key \
+                 FROM 'rows/*.parquet') TO 'alike' STORED AS PARQUET PARTITIONED BY (key)";
+    cluster.sql(alike);
+    let read = "SELECT count(*) AS n, sum(k) AS k FROM 'alike/'";
+    let expected = "SELECT count(*) AS n, sum(k) AS k FROM 'rows/*.parquet'";
+    assert_eq!(cluster.sql(read), cluster.sql(expected));
     // Files are ended before too many are open.
     let many = "COPY (SELECT k % 150 AS m, k FROM 'rows/*.parquet') TO 'many' STORED AS CSV PARTITIONED BY (m)";
     cluster.sql(many);
@@ -207,6 +214,36 @@ fn a_query_that_fails_leaves_what_was_there() {
         files(&cluster.home().join("sinks")),
         [PathBuf::from("gate")]
     );
+}
+
+#[test]
+fn files_that_were_moved_go_back_when_another_cannot_be() {
+    let cluster = cluster(2);
+    let copy =
+        "COPY (SELECT k, g FROM 'rows/*.parquet') TO 'by_g' STORED AS CSV PARTITIONED BY (g)";
+    cluster.sql(copy);
+    let before = files(&cluster.work().join("by_g"));
+    // Files go to their place in the order of their names: a file is where the last folder should be.
+    let last = cluster.work().join("by_g/g=3");
+    fs::rename(&last, cluster.work().join("by_g/aside")).unwrap();
+    fs::write(&last, "no folder").unwrap();
+    let there = files(&cluster.work().join("by_g"));
+    assert_eq!(there.len() - 1, before.len(), "{there:?}");
+    let said = cluster.sql_error(copy);
+    assert!(said.contains("g=3"), "{said}");
+    assert_eq!(files(&cluster.work().join("by_g")), there);
+    assert_eq!(fs::read_to_string(&last).unwrap(), "no folder");
+    // Folders that were made for values go too.
+    let fresh = copy
+        .replace("g FROM", "g % 3 AS g FROM")
+        .replace("by_g", "fresh");
+    fs::create_dir(cluster.work().join("fresh")).unwrap();
+    fs::write(cluster.work().join("fresh/g=2"), "no folder").unwrap();
+    let said = cluster.sql_error(&fresh);
+    assert!(said.contains("g=2"), "{said}");
+    let entries = fs::read_dir(cluster.work().join("fresh")).unwrap();
+    let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["g=2"]);
 }
 
 #[test]

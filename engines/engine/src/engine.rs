@@ -63,7 +63,7 @@ pub(crate) struct Engine {
     spans: Arc<SpanRing>,
     queries: Queries,
     ends: Ends,
-    /// Queries that nobody fetches.
+    /// Queries that nobody fetches, and what is tidied up meanwhile.
     unattended: TaskTracker,
     query_runtime: Handle,
 }
@@ -270,6 +270,11 @@ impl Engine {
                 Err(Fault::internal(format!("plan a query: {error}")).on_engine(self.rank()))
             }
         }
+    }
+
+    /// What nobody waits for.
+    pub(crate) fn unattended(&self) -> &TaskTracker {
+        &self.unattended
     }
 
     /// Runs a query whose rows nobody fetches; how it ends is told as always.

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::fill_ticket::FillTicket;
 use crate::head_query::HeadQuery;
 use crate::remote_frames::read_ticket;
-use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
@@ -140,6 +140,8 @@ fn partition_of(
     let batches = batches_of(reader).map_err(external);
     let messages = FlightDataEncoderBuilder::new()
         .with_schema(schema)
+        // Without this a dictionary arrives as plain values, and is no column of the frame any more.
+        .with_dictionary_handling(DictionaryHandling::Resend)
         .build(batches)
         .map_err(|error| Status::internal(format!("encode rows of a frame: {error}")));
     Ok(messages.boxed())

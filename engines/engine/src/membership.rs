@@ -175,9 +175,11 @@ fn obey(engine: &Arc<Engine>, command: Command) {
             tracing::info!(cluster = %registered.cluster_id, "registered");
         }
         Command::DropSegments(dropped) => {
-            for segment in dropped.ids.iter().filter_map(|id| id.parse().ok()) {
-                engine.frames().drop_segment(segment);
-            }
+            let segments = dropped.ids.iter().filter_map(|id| id.parse().ok());
+            let forget = |segment| engine.frames().forget_segment(segment);
+            let forgotten: Vec<_> = segments.map(forget).collect();
+            // Not here: while large frames go heartbeats would be late.
+            engine.unattended().spawn_blocking(move || drop(forgotten));
         }
         // Told by calls of the engine's own service and by signals.
         Command::Cancel(_) | Command::Shutdown(_) => {}

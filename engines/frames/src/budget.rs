@@ -35,6 +35,9 @@ pub trait Reclaim: fmt::Debug + Send + Sync {
     /// Frees about so many bytes, if it can, and says how many.
     fn reclaim(&self, bytes: usize) -> usize;
 
+    /// Why the last attempt to write frames to disk failed, if it did.
+    fn obstacle(&self) -> Option<String>;
+
     /// Memory is short, or some is spare: begin to free it, on another thread, now or after a while.
     fn wake(&self);
 
@@ -160,6 +163,11 @@ impl Budget {
         host.total().saturating_sub(most).min(host.frames)
     }
 
+    fn obstacle(&self) -> Option<String> {
+        let frames = self.frames.get().and_then(Weak::upgrade);
+        frames.and_then(|frames| frames.obstacle())
+    }
+
     fn reclaim(&self, bytes: usize) -> usize {
         let frames = self.frames.get().and_then(Weak::upgrade);
         frames.map_or(0, |frames| frames.reclaim(bytes))
@@ -181,9 +189,12 @@ impl Budget {
         self.host_limit.load(Ordering::Relaxed)
     }
 
-    /// Changes the limit of host memory. What is held beyond a lower one stays held.
+    /// Changes the limit of host memory. Of what is held beyond a lower one, frames go to disk.
     pub fn set_host_limit(&self, bytes: usize) {
         self.host_limit.store(bytes, Ordering::Relaxed);
+        let host = self.host.lock();
+        self.look_ahead(&host);
+        self.make_way(host);
     }
 
     /// The limit of disk in bytes.
@@ -296,13 +307,17 @@ impl Budget {
         self.host.lock().register(query, consumer);
     }
 
-    fn refused_error(
+    /// Says no, and why.
+    fn refuse(
         &self,
-        host: &HostLedger,
         reservation: &MemoryReservation,
         additional: usize,
         refusal: Refusal,
     ) -> DataFusionError {
+        // Never under the lock: whoever lets go of frames last gives their memory back.
+        let obstacle = self.obstacle();
+        let mut host = self.host.lock();
+        host.refused += 1;
         let text = |bytes: usize| bytes_text(bytes as u64);
         let consumer = host.consumers.get(&reservation.consumer().id());
         let name = reservation.consumer().name();
@@ -328,7 +343,11 @@ impl Budget {
             });
         let frames = match host.frames {
             0 => String::new(),
-            bytes => format!("; frames hold {} that cannot leave memory", text(bytes)),
+            bytes => format!(
+                "; frames hold {} that cannot leave memory{}",
+                text(bytes),
+                obstacle.map_or_else(String::new, |reason| format!(": {reason}"))
+            ),
         };
         DataFusionError::ResourcesExhausted(format!(
             "reserve {} of host memory for {name}{of_query}: it holds {held}{share}, {} of {} \
@@ -394,16 +413,14 @@ impl MemoryPool for Budget {
                 }
                 Some(Refusal::Frames(missing)) if reclaims < RECLAIMS_MAX => missing,
                 Some(refusal) => {
-                    host.refused += 1;
-                    return Err(self.refused_error(&host, reservation, additional, refusal));
+                    drop(host);
+                    return Err(self.refuse(reservation, additional, refusal));
                 }
             };
             // Never under the lock: what leaves memory is counted, and takes a while to write.
             drop(host);
             if self.reclaim(missing) == 0 {
-                let mut host = self.host.lock();
-                host.refused += 1;
-                return Err(self.refused_error(&host, reservation, additional, Refusal::Limit));
+                return Err(self.refuse(reservation, additional, Refusal::Limit));
             }
         }
         Ok(())

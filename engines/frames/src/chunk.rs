@@ -1,7 +1,7 @@
 //! One column of one batch of a partition, wherever it is: in memory, on disk, or in both. Who may
 //! push it down and when is the frame store's to say.
 
-use crate::batch_codec::{decode_batch, encode_batch, encoded_batch};
+use crate::batch_codec::{decode_batch, encoded_batch};
 use crate::disk_copy::DiskCopy;
 use crate::error::FramesError;
 use crate::host_tier::HostTier;
@@ -9,6 +9,7 @@ use crate::slab::{Offer, Slab};
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
+use bireme_shared_memory::EncodedBatch;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -64,16 +65,15 @@ pub(crate) struct Held {
 }
 
 impl Chunk {
-    /// Keeps a batch of one column in memory if there is room. If not, its bytes are given back,
+    /// Keeps a column in memory if there is room. If not, its bytes are given back,
     /// which go to disk before anybody reads the chunk.
     pub(crate) fn keep(
-        column: &RecordBatch,
+        encoded: &EncodedBatch,
         host: &HostTier,
         spread: usize,
     ) -> Result<(Self, Option<Buffer>), FramesError> {
-        let encoded = encoded_batch(column)?;
         let bytes = encoded.bytes();
-        let resident = match host.keep(&encoded, spread)? {
+        let resident = match host.keep(encoded, spread)? {
             Some((memory, values)) => Some(Resident::new(only(values)?, memory)),
             None => None,
         };
@@ -91,7 +91,7 @@ impl Chunk {
 
     /// Keeps a column in the memory that another process has written it to, for which there is room.
     pub(crate) fn take_over(offer: Offer, schema: &SchemaRef) -> Result<Self, FramesError> {
-        let pieces = encoded(&offer.column, schema)?;
+        let bytes = encoded_column(&offer.column, schema)?.bytes();
         let resident = Resident {
             column: offer.column,
             memory: offer.memory,
@@ -99,7 +99,7 @@ impl Chunk {
             slab: Some(offer.slab),
         };
         Ok(Self {
-            bytes: pieces.iter().map(Buffer::len).sum(),
+            bytes,
             state: Mutex::new(State {
                 resident: Some(resident),
                 copy: None,
@@ -208,7 +208,10 @@ impl Chunk {
         };
         Ok(Some(match resident.slab {
             None => resident.memory.clone(),
-            Some(_) => joined(&encoded(&resident.column, schema)?, self.bytes),
+            Some(_) => joined(
+                encoded_column(&resident.column, schema)?.pieces(),
+                self.bytes,
+            ),
         }))
     }
 }
@@ -231,7 +234,11 @@ impl Resident {
     }
 }
 
-fn encoded(column: &ArrayRef, schema: &SchemaRef) -> Result<Vec<Buffer>, FramesError> {
+/// A column as it is kept.
+pub(crate) fn encoded_column(
+    column: &ArrayRef,
+    schema: &SchemaRef,
+) -> Result<EncodedBatch, FramesError> {
     let alone = RecordBatch::try_new(Arc::clone(schema), vec![Arc::clone(column)]);
     let alone = alone.map_err(|source| FramesError::Codec {
         action: "keep",
@@ -239,7 +246,7 @@ fn encoded(column: &ArrayRef, schema: &SchemaRef) -> Result<Vec<Buffer>, FramesE
         columns: 1,
         source: Box::new(source),
     })?;
-    encode_batch(&alone)
+    encoded_batch(&alone)
 }
 
 fn only(batch: RecordBatch) -> Result<ArrayRef, FramesError> {

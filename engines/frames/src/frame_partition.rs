@@ -213,25 +213,25 @@ impl FramePartition {
     }
 
     /// Writes what nobody reads of a column, and is in memory alone, to disk until so many bytes are
-    /// free. Gives the bytes that were freed.
+    /// free. Adds the bytes that were freed, also when it fails.
     pub(crate) fn demote(
         &self,
         store: &FrameStore,
         column: usize,
         wanted: usize,
-    ) -> Result<usize, FramesError> {
+        freed: &mut usize,
+    ) -> Result<(), FramesError> {
         let batches = self.batches();
         let Some(schema) = self.columns.get(column).map(|column| &column.schema) else {
-            return Ok(0);
+            return Ok(());
         };
         let chunks = batches.iter().filter_map(|batch| batch.columns.get(column));
         let mut unwritten = chunks.filter_map(|chunk| {
             let bytes = chunk.without_copy(schema).transpose()?;
             Some(bytes.map(|bytes| (chunk, bytes)))
         });
-        let mut freed = 0;
-        while freed < wanted {
-            let most = (wanted - freed).min(WRITTEN_AT_ONCE);
+        while *freed < wanted {
+            let most = (wanted - *freed).min(WRITTEN_AT_ONCE);
             let (mut together, mut pieces, mut bytes) = (Vec::new(), Vec::new(), 0);
             while bytes < most
                 && let Some(next) = unwritten.next()
@@ -252,9 +252,9 @@ impl FramePartition {
             let left = together
                 .iter()
                 .map(|chunk| self.leave_memory(column, chunk));
-            freed += left.sum::<usize>();
+            *freed += left.sum::<usize>();
         }
-        Ok(freed)
+        Ok(())
     }
 }
 

@@ -40,12 +40,17 @@ pub struct FrameStore {
     clock: AtomicU64,
     /// One at a time: two would look for the same memory.
     demoting: Mutex<()>,
+    /// Why nothing could be written the last time.
+    obstacle: Mutex<Option<String>>,
     pressure: Arc<Pressure>,
 }
 
+/// The partitions of a segment, by index.
+type Partitions = BTreeMap<usize, Arc<FramePartition>>;
+
 #[derive(Debug, Default)]
 struct Segments {
-    held: HashMap<QueryId, BTreeMap<usize, Arc<FramePartition>>>,
+    held: HashMap<QueryId, Partitions>,
     /// The last that were dropped, oldest first.
     dropped: VecDeque<QueryId>,
 }
@@ -76,6 +81,10 @@ pub struct SegmentSnapshot {
     pub facts: PartitionFacts,
 }
 
+/// What a segment held that was forgotten.
+#[derive(Debug)]
+pub struct Forgotten(#[expect(dead_code, reason = "it is there to be dropped")] Partitions);
+
 impl FrameStore {
     /// An empty store, which the budget asks for room from now on, and which writes to disk so.
     ///
@@ -97,6 +106,7 @@ impl FrameStore {
             offers: Offers::default(),
             clock: AtomicU64::new(1),
             demoting: Mutex::default(),
+            obstacle: Mutex::default(),
             pressure: Arc::clone(&pressure),
         });
         let reclaim: Arc<dyn Reclaim> = Arc::clone(&store) as _;
@@ -166,15 +176,19 @@ impl FrameStore {
 
     /// Forgets a segment. Its memory is free when its last reader lets go.
     pub fn drop_segment(&self, segment: QueryId) {
+        drop(self.forget_segment(segment));
+    }
+
+    /// Forgets a segment; what it holds goes with what is returned, which takes a while for a large one.
+    pub fn forget_segment(&self, segment: QueryId) -> Forgotten {
         let mut segments = self.segments.write();
         let partitions = segments.held.remove(&segment);
         if segments.dropped.len() == DROPPED_MAX {
             segments.dropped.pop_front();
         }
         segments.dropped.push_back(segment);
-        drop(segments);
         // Files are removed and memory is given back without the lock.
-        drop(partitions);
+        Forgotten(partitions.unwrap_or_default())
     }
 
     /// The segments with at least one whole partition here.
@@ -292,10 +306,11 @@ impl FrameStore {
             if freed >= wanted || !can_write {
                 continue;
             }
-            match partition.demote(self, column, wanted - freed) {
-                Ok(bytes) => freed += bytes,
+            match partition.demote(self, column, wanted, &mut freed) {
+                Ok(()) => *self.obstacle.lock() = None,
                 Err(error) => {
                     tracing::warn!(%error, segment = %partition.segment(), "push a frame to disk");
+                    *self.obstacle.lock() = Some(error.to_string());
                     // What is there already may still leave.
                     can_write = false;
                 }
@@ -316,6 +331,10 @@ impl Reclaim for FrameStore {
         }
         // Of frames that are being read, what nobody holds just now.
         unread + self.demote(bytes - unread, |_, _| true)
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        self.obstacle.lock().clone()
     }
 
     fn trim(&self, bytes: usize) {

@@ -176,7 +176,7 @@ impl SharedArena {
         let before = arena.kept();
         let changed = change(&mut arena);
         let now = arena.kept();
-        drop(arena);
+        // Under the lock: what two changes make of it is told in their order.
         if before != now {
             budget.spare_changed(before as usize, now as usize);
         }

@@ -37,7 +37,7 @@ pub use compact_views::compact_views;
 pub use disk_copy::Compression;
 pub use error::FramesError;
 pub use frame_partition::{PartitionFacts, PartitionReader};
-pub use frame_store::{FrameStore, SegmentSnapshot};
+pub use frame_store::{Forgotten, FrameStore, SegmentSnapshot};
 pub use partition_writer::PartitionWriter;
 pub use placement::{BUCKETS, Placement, deal, hash_rows, owners_from_bytes, owners_to_bytes};
 pub use query_budget::QueryBudget;

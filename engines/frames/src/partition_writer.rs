@@ -1,15 +1,18 @@
 //! Writes one partition of a segment, batch by batch: in memory, where another process has put the rows
 //! or in a copy, or on disk.
 
-use crate::batch_codec::{column_bytes, row_bytes};
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, encoded_column};
 use crate::column_bounds::ColumnBounds;
 use crate::error::FramesError;
-use crate::frame_partition::{FramePartition, PartitionFacts, codec_error};
+use crate::frame_partition::{FramePartition, PartitionFacts};
 use crate::frame_store::FrameStore;
 use crate::slab::Offer;
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
 use bireme_protocol::proto::ColumnFacts;
+use bireme_shared_memory::EncodedBatch;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -27,16 +30,23 @@ pub struct PartitionWriter {
     partition: Arc<FramePartition>,
 }
 
+/// A column on its way in.
+enum Incoming {
+    /// In memory that can be taken over.
+    Offered(Offer),
+    /// To be copied.
+    Encoded(EncodedBatch),
+}
+
 impl PartitionWriter {
     pub(crate) fn new(store: Arc<FrameStore>, partition: Arc<FramePartition>) -> Self {
         Self { store, partition }
     }
 
-    /// How many rows like these, and at least so many, are best pushed together: what is kept of a
-    /// column costs a header, and a read when it is on disk.
-    pub fn rows_together(&self, like: &RecordBatch, at_least: usize) -> usize {
-        let row = (row_bytes(like) / like.num_rows().max(1)).max(1);
-        let fitting = self.store.budget().host_limit() / BATCH_PART / row;
+    /// How many rows of so many bytes, and at least so many rows, are best pushed together: what is
+    /// kept of a column costs a header, and a read when it is on disk.
+    pub fn rows_together(&self, row_bytes: usize, at_least: usize) -> usize {
+        let fitting = self.store.budget().host_limit() / BATCH_PART / row_bytes.max(1);
         fitting.clamp(at_least, at_least.saturating_mul(BATCHES_TOGETHER_MAX))
     }
 
@@ -50,25 +60,15 @@ impl PartitionWriter {
             return Ok(());
         }
         let partition = &self.partition;
-        let offers = self.offers(batch);
+        let incoming = self.incoming(batch)?;
         let mut columns = Vec::with_capacity(partition.columns.len());
         let mut bounds = Vec::with_capacity(batch.num_columns());
         let (mut homeless, mut pieces) = (Vec::new(), Vec::new());
         let values = batch.columns().iter().zip(&partition.columns);
-        for (index, ((values, column), offer)) in values.zip(offers).enumerate() {
-            let alone = RecordBatch::try_new(Arc::clone(&column.schema), vec![Arc::clone(values)]);
-            let alone = alone.map_err(|source| codec_error("keep", batch.num_rows(), 1, source))?;
+        for (index, ((values, column), incoming)) in values.zip(incoming).enumerate() {
             let begun = Instant::now();
-            let (chunk, rest) = match offer.filter(|offer| offer.accept(self.store.budget())) {
-                Some(offer) => {
-                    bounds.push(ColumnBounds::unseen(values));
-                    (Chunk::take_over(offer, &column.schema)?, None)
-                }
-                None => {
-                    bounds.push(ColumnBounds::of(values));
-                    Chunk::keep(&alone, self.store.host(), partition.index())?
-                }
-            };
+            let (chunk, rest, bound) = self.keep(values, &column.schema, incoming)?;
+            bounds.push(bound);
             match rest {
                 Some(piece) => {
                     homeless.push(index);
@@ -93,19 +93,51 @@ impl PartitionWriter {
         Ok(())
     }
 
-    /// Which columns need not be copied; makes room for all of them.
-    fn offers(&self, batch: &RecordBatch) -> Vec<Option<Offer>> {
+    /// How each column comes; makes room for all of them.
+    fn incoming(&self, batch: &RecordBatch) -> Result<Vec<Incoming>, FramesError> {
         let (store, mut bytes) = (&self.store, 0_usize);
-        let columns = batch.columns().iter().map(|column| {
-            let offer = store.offers().take(column);
-            let missing = offer.as_ref().and_then(|one| one.missing(store.budget()));
-            let missing = missing.unwrap_or_else(|| column_bytes(column));
+        // Columns share slabs, which are taken over whole.
+        let mut slabs = HashSet::new();
+        let columns = batch.columns().iter().zip(&self.partition.columns);
+        let incoming = columns.map(|(values, column)| {
+            let offer = store.offers().take(values);
+            let suitable = offer.and_then(|offer| Some((offer.missing(store.budget())?, offer)));
+            let (missing, incoming) = match suitable {
+                Some((missing, offer)) => {
+                    let is_new = slabs.insert(Arc::as_ptr(&offer.slab));
+                    (if is_new { missing } else { 0 }, Incoming::Offered(offer))
+                }
+                None => {
+                    let encoded = encoded_column(values, &column.schema)?;
+                    (encoded.bytes(), Incoming::Encoded(encoded))
+                }
+            };
             bytes = bytes.saturating_add(missing);
-            offer
+            Ok(incoming)
         });
-        let offers = columns.collect();
+        let incoming = incoming.collect::<Result<_, _>>()?;
         store.make_room(bytes, self.partition.segment());
-        offers
+        Ok(incoming)
+    }
+
+    /// Keeps a column, or gives the bytes back that have to go to disk.
+    fn keep(
+        &self,
+        values: &ArrayRef,
+        schema: &SchemaRef,
+        incoming: Incoming,
+    ) -> Result<(Chunk, Option<Buffer>, ColumnBounds), FramesError> {
+        let encoded = match incoming {
+            Incoming::Offered(offer) if offer.accept(self.store.budget()) => {
+                let chunk = Chunk::take_over(offer, schema)?;
+                return Ok((chunk, None, ColumnBounds::unseen(values)));
+            }
+            Incoming::Offered(_) => encoded_column(values, schema)?,
+            Incoming::Encoded(encoded) => encoded,
+        };
+        let bounds = ColumnBounds::of(values);
+        let (chunk, rest) = Chunk::keep(&encoded, self.store.host(), self.partition.index())?;
+        Ok((chunk, rest, bounds))
     }
 
     /// What is known of the values of each column so far.

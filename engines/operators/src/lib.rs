@@ -59,6 +59,7 @@ mod stop_exec;
 mod stop_points;
 mod stoppable_pool;
 mod task_release;
+mod wide_batches;
 mod window_join_rule;
 mod window_rewrite;
 mod worker_sessions;

@@ -5,7 +5,8 @@
 use crate::codec::failed;
 use crate::frames::Frames;
 use crate::pass_through::only_child;
-use bireme_frames::PartitionWriter;
+use crate::wide_batches::{row_bytes_of_scan, with_batches_of};
+use bireme_frames::{PartitionWriter, row_bytes};
 use bireme_protocol::QueryId;
 use bireme_protocol::proto::PartitionFacts;
 use datafusion::arrow::array::{AsArray, BinaryArray, RecordBatch};
@@ -145,12 +146,20 @@ impl ExecutionPlan for PersistExec {
         let writer = frames
             .store()
             .write(self.segment, partition, Arc::clone(&schema))?;
-        let input = self.input.execute(partition, Arc::clone(&context))?;
+        let batch_size = context.session_config().batch_size();
+        // What comes in batches as large as it is kept need not be gathered.
+        let row = row_bytes_of_scan(&self.input);
+        let context = match row {
+            Some(row) => with_batches_of(writer.rows_together(row, batch_size), &context),
+            None => context,
+        };
+        let input = self.input.execute(partition, context)?;
         let rows_kept = MetricBuilder::new(&self.metrics).output_rows(partition);
         let kept = Kept {
             writer,
             schema,
-            batch_size: context.session_config().batch_size(),
+            batch_size,
+            is_guessed: row.is_some(),
         };
         let rank = frames.rank();
         let facts = futures::stream::once(async move {
@@ -183,20 +192,26 @@ struct Kept {
     writer: PartitionWriter,
     schema: SchemaRef,
     batch_size: usize,
+    /// Whether the scan was asked for batches by a guess at what they hold.
+    is_guessed: bool,
 }
 
 impl Kept {
     async fn fill(self, mut input: SendableRecordBatchStream) -> Result<PartitionFacts> {
-        let mut gathered = None;
+        let mut begun = None;
         while let Some(batch) = input.next().await.transpose()? {
             if batch.num_rows() == 0 {
                 continue;
             }
-            let gathered = gathered.get_or_insert_with(|| self.gather(&batch));
-            gathered.push_batch(batch)?;
-            self.keep_completed(gathered)?;
+            let (most, gathered) = begun.get_or_insert_with(|| self.gather(&batch));
+            // Memory that can be taken over comes in batches that have to stay as they are.
+            let most = if self.is_guessed { *most } else { usize::MAX };
+            for piece in pieces(&batch, most) {
+                gathered.push_batch(piece)?;
+                self.keep_completed(gathered)?;
+            }
         }
-        if let Some(gathered) = &mut gathered {
+        if let Some((_, gathered)) = &mut begun {
             gathered.finish_buffered_batch()?;
             self.keep_completed(gathered)?;
         }
@@ -210,11 +225,15 @@ impl Kept {
         })
     }
 
-    /// Gathers batches like this one; those that are large for a frame already pass as they are.
-    fn gather(&self, like: &RecordBatch) -> BatchCoalescer {
-        let rows = self.writer.rows_together(like, self.batch_size);
-        BatchCoalescer::new(Arc::clone(&self.schema), rows)
-            .with_biggest_coalesce_batch_size(Some(rows / 2))
+    /// Gathers batches like this one to so many rows; those that are large already pass as they are.
+    fn gather(&self, like: &RecordBatch) -> (usize, BatchCoalescer) {
+        let row = row_bytes(like) / like.num_rows().max(1);
+        let rows = self.writer.rows_together(row, self.batch_size);
+        let gathered = BatchCoalescer::new(Arc::clone(&self.schema), rows);
+        (
+            rows,
+            gathered.with_biggest_coalesce_batch_size(Some(rows / 2)),
+        )
     }
 
     fn keep_completed(&self, gathered: &mut BatchCoalescer) -> Result<()> {
@@ -223,4 +242,15 @@ impl Kept {
         }
         Ok(())
     }
+}
+
+/// A batch in equal pieces of at most so many rows: a row may be larger than was guessed for its scan.
+fn pieces(batch: &RecordBatch, most: usize) -> impl Iterator<Item = RecordBatch> + '_ {
+    let rows = batch.num_rows();
+    let each = rows.div_ceil(rows.div_ceil(most.max(1)).max(1)).max(1);
+    let first_of_each = (0..rows).step_by(each);
+    first_of_each.map(move |first| match each == rows {
+        true => batch.clone(),
+        false => batch.slice(first, each.min(rows - first)),
+    })
 }

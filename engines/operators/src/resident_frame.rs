@@ -204,13 +204,8 @@ impl ResidentFrame {
 
     /// The parts that make a partition as the engine of a rank reads it.
     pub(crate) fn parts(&self, partition: usize, scope: Scope, rank: u32) -> Vec<Part> {
-        let is_here = self.parts.iter().any(|part| part.rank == rank);
-        let copy = match is_here {
-            true => Some(rank),
-            false => self.counted_rank(),
-        };
         let is_read = |part: &Part| match (self.is_replicated(), scope) {
-            (true, _) => Some(part.rank) == copy,
+            (true, _) => Some(part.rank) == self.copy_for(part.segment, rank),
             (false, Scope::AllEngines) => true,
             // What lies on an engine that is about to leave is read by one that stays.
             (false, Scope::OwnEngine) if part.rank >= self.engines => {
@@ -222,6 +217,15 @@ impl ResidentFrame {
         parts
             .filter(|part| part.partition == partition && part.rows > 0 && is_read(part))
             .collect()
+    }
+
+    /// The engine whose copy of a segment is read: the own one if there is one. Engines come and go, and
+    /// not all segments reach a new one at once.
+    fn copy_for(&self, segment: QueryId, rank: u32) -> Option<u32> {
+        let copies = self.parts.iter().filter(|part| part.segment == segment);
+        copies
+            .map(|part| part.rank)
+            .min_by_key(|holder| (*holder != rank, *holder))
     }
 
     /// The copy that counts where there are several.

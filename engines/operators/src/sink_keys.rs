@@ -26,8 +26,6 @@ pub(crate) struct KeySplitter {
 /// Rows of one value of the keys.
 #[derive(Debug)]
 pub(crate) struct KeyedRows {
-    /// The values, as bytes that are equal for equal ones only.
-    pub(crate) key: Box<[u8]>,
     /// The directory of these values.
     pub(crate) folder: PathBuf,
     /// Their rows, in the order they came.
@@ -73,7 +71,6 @@ impl KeySplitter {
         let groups = rows_of.into_iter().map(|rows| {
             let first = rows.first().map_or(0, |row| *row as usize);
             Ok(KeyedRows {
-                key: keys.row(first).data().into(),
                 folder: self.folder(&columns, first)?,
                 rows: match rows.len() == kept.num_rows() {
                     true => kept.clone(),

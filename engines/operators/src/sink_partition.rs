@@ -25,7 +25,8 @@ pub(crate) struct PartitionFiles {
     /// The partition among those of all engines.
     part: usize,
     splitter: Option<KeySplitter>,
-    open: HashMap<Box<[u8]>, SinkWriter>,
+    /// By folder: two keys may have one text.
+    open: HashMap<PathBuf, SinkWriter>,
     /// How often open files were ended because there were too many.
     sequence: usize,
     reservation: MemoryReservation,
@@ -75,14 +76,13 @@ impl PartitionFiles {
         self.written.rows += batch.num_rows() as u64;
         let groups = match &self.splitter {
             None => vec![KeyedRows {
-                key: Box::default(),
                 folder: PathBuf::new(),
                 rows: batch.clone(),
             }],
             Some(splitter) => splitter.split(batch)?,
         };
         for group in groups {
-            let writer = self.writer(group.key, &group.folder)?;
+            let writer = self.writer(&group.folder)?;
             let failure = writer.failure();
             let written = writer.write(&group.rows);
             written.map_err(|error| self.explained(error, &failure))?;
@@ -96,7 +96,7 @@ impl PartitionFiles {
         let is_told = self.written.rows > 0 || self.splitter.is_some() || self.part > 0;
         if !is_told {
             let empty = RecordBatch::new_empty(Arc::clone(self.sink.rows_schema()));
-            let writer = self.writer(Box::default(), Path::new(""))?;
+            let writer = self.writer(Path::new(""))?;
             let failure = writer.failure();
             let written = writer.write(&empty);
             written.map_err(|error| self.explained(error, &failure))?;
@@ -105,9 +105,9 @@ impl PartitionFiles {
         Ok(self.written)
     }
 
-    /// The open file of a key.
-    fn writer(&mut self, key: Box<[u8]>, folder: &Path) -> Result<&mut SinkWriter> {
-        if !self.open.contains_key(&key) {
+    /// The open file of a folder.
+    fn writer(&mut self, folder: &Path) -> Result<&mut SinkWriter> {
+        if !self.open.contains_key(folder) {
             if self.open.len() >= OPEN_MAX {
                 self.end_open()?;
                 self.sequence += 1;
@@ -119,11 +119,11 @@ impl PartitionFiles {
                 .map_err(DataFusionError::from)
                 .and_then(|()| SinkWriter::create(&self.sink, &path, self.bytes.clone()));
             let made = made.map_err(|error| self.explained(error, &Failure::default()))?;
-            self.open.insert(key.clone(), made);
+            self.open.insert(folder.to_path_buf(), made);
             self.written.files += 1;
         }
         let missing = || DataFusionError::Internal("a file that was opened is not".to_string());
-        self.open.get_mut(&key).ok_or_else(missing)
+        self.open.get_mut(folder).ok_or_else(missing)
     }
 
     fn end_open(&mut self) -> Result<()> {

@@ -224,6 +224,23 @@ fn the_disk_limit_is_an_error_and_gives_back_what_was_written() {
 }
 
 #[test]
+fn who_is_refused_because_frames_cannot_be_written_is_told_why() {
+    let engine = Engine::new(8 << 20, 1 << 20);
+    let segment = QueryId::random();
+    engine.persist(segment).unwrap();
+    let pool = Arc::clone(&engine.budget) as Arc<dyn MemoryPool>;
+    let reservation = MemoryConsumer::new("sort")
+        .with_can_spill(true)
+        .register(&pool);
+    let refused = reservation.try_grow(6 << 20).unwrap_err().to_string();
+    assert!(refused.contains("that cannot leave memory: "), "{refused}");
+    assert!(refused.contains("raise memory.disk_limit"), "{refused}");
+    expect_all(&read(&engine.store, segment).unwrap());
+    engine.store.drop_segment(segment);
+    reservation.try_grow(6 << 20).unwrap();
+}
+
+#[test]
 fn a_full_disk_is_an_error_and_gives_back_what_was_written() {
     let Some(disk) = SmallDisk::mount() else {
         return;
