@@ -1,7 +1,9 @@
 """Rows of Rust variables become frames without being copied, and come back; frames outlive who wrote them."""
 
 import json
+import os
 import pathlib
+import signal
 import time
 
 import pytest
@@ -43,7 +45,7 @@ def cluster(binary, request):
 
 
 def run(home, cells):
-    """Runs cells in a kernel of their own, which then ends."""
+    """Runs cells in a kernel of their own, of session `s`, which then ends."""
     cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
     path = pathlib.Path(home.path) / "cells.ipynb"
     notebook = {"cells": [cell | {"source": text, "id": f"c{n}"} for n, text in enumerate(cells)]}
@@ -88,6 +90,29 @@ def test_a_scattered_variable_outlives_its_cell_and_its_kernel(cluster):
     assert sql(cluster, joined) == f"n\n{ROWS * 4 // 5}\n"
     sql(cluster, "DROP TABLE f")
     no_mapping_is_left(cluster)
+
+
+def test_another_notebook_reads_what_is_published(cluster):
+    def other(statements, check=True):
+        done = cluster.bireme("sql", "--session", "other", "--format", "csv", statements, check=check)
+        return (done.stdout if check else done.stderr).decode()
+
+    made = "CREATE TABLE shared AS SELECT value AS k FROM range(1000); CREATE TABLE own AS SELECT 1 AS k"
+    succeeds(cluster, [f"%%sql\n{made}", "%publish shared"])
+    count = "SELECT count(*) AS n FROM shared"
+    assert other(count) == "n\n1000\n"
+    # Names are a session's own otherwise, and its own come first.
+    assert "no table or view" in other("SELECT * FROM own", check=False)
+    other("CREATE TABLE shared AS SELECT 1 AS k")
+    assert other(count) == "n\n1\n"
+    other("DROP TABLE shared")
+    assert other(count) == "n\n1000\n"
+    # What an engine takes along is made again for whoever reads it.
+    os.kill(engines(cluster)[1], signal.SIGKILL)
+    assert other(count) == "n\n1000\n"
+    succeeds(cluster, ["%publish shared --withdraw"])
+    assert "no table or view" in other(count, check=False)
+    assert sql(cluster, count) == "n\n1000\n"
 
 
 def test_rows_that_move_are_laid_out_like_others(cluster):
