@@ -116,14 +116,18 @@ impl Budget {
     }
 
     /// Memory that a frame has given back stays with this process, or is used again: so many bytes were
-    /// spare before, and so many are now.
-    pub(crate) fn spare_changed(&self, before: usize, now: usize) {
+    /// spare before, and so many are now. Whether they are the first.
+    pub(crate) fn spare_changed(&self, before: usize, now: usize) -> bool {
         let mut host = self.host.lock();
         let had_none = host.spare == 0;
         host.spare = (host.spare + now).saturating_sub(before);
-        let is_first = had_none && host.spare > 0;
-        drop(host);
-        if is_first && let Some(frames) = self.frames.get().and_then(Weak::upgrade) {
+        had_none && host.spare > 0
+    }
+
+    /// Has spare memory given back after a while. Nobody may hold a lock here: who lets go of the frames
+    /// last gives all of their memory back.
+    pub(crate) fn tell_spare(&self) {
+        if let Some(frames) = self.frames.get().and_then(Weak::upgrade) {
             frames.wake();
         }
     }

@@ -177,8 +177,10 @@ impl SharedArena {
         let changed = change(&mut arena);
         let now = arena.kept();
         // Under the lock: what two changes make of it is told in their order.
-        if before != now {
-            budget.spare_changed(before as usize, now as usize);
+        let is_first = before != now && budget.spare_changed(before as usize, now as usize);
+        drop(arena);
+        if is_first {
+            budget.tell_spare();
         }
         changed
     }

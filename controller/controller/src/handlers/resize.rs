@@ -150,10 +150,10 @@ impl State {
             Some(reason) => reason.as_str(),
             None => "they were not moved in time",
         };
-        let (wanted, stay) = (resize.engines, self.engines.wanted);
+        let (wanted, stay) = (counted(resize.engines), counted(self.engines.wanted));
         let message = format!(
-            "scale to {wanted} engines: the frame {frame:?} has rows on engine {rank} that stay \
-             there: {reason}; there are {stay} engines still"
+            "scale to {wanted}: the frame {frame:?} has rows on engine {rank} that stay there: \
+             {reason}; {stay} remain"
         );
         let hint = "see `%memory` for what fills the engines; `DROP TABLE` gives a frame up";
         let fault = Fault::new(ErrorCode::Unavailable, message).with_hint(hint);
@@ -169,7 +169,14 @@ impl State {
 }
 
 fn superseded(resize: &Resize, wanted: u32) -> Fault {
-    let tried = resize.engines;
-    let message = format!("scale to {tried} engines: {wanted} have been asked for meanwhile");
+    let (tried, wanted) = (counted(resize.engines), counted(wanted));
+    let message = format!("scale to {tried}: {wanted} have been asked for meanwhile");
     Fault::new(ErrorCode::Unavailable, message)
+}
+
+fn counted(engines: u32) -> String {
+    match engines {
+        1 => "1 engine".to_string(),
+        engines => format!("{engines} engines"),
+    }
 }

@@ -296,8 +296,8 @@ async fn an_engine_stays_when_its_rows_cannot_be_moved() {
     let fault = Fault::from(resized.unwrap_err());
     assert_eq!(
         fault.message,
-        "scale to 1 engines: the frame \"f\" has rows on engine 1 that stay there: they could not \
-         be moved: keep f: 1 GiB are missing; there are 2 engines still"
+        "scale to 1 engine: the frame \"f\" has rows on engine 1 that stay there: they could not \
+         be moved: keep f: 1 GiB are missing; 2 engines remain"
     );
     // The engine takes part again, and the rows are where they were.
     one.sees_ranks(&[0, 1]).await;
