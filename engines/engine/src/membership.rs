@@ -176,7 +176,7 @@ fn obey(engine: &Arc<Engine>, command: Command) {
         }
         Command::DropSegments(dropped) => {
             let segments = dropped.ids.iter().filter_map(|id| id.parse().ok());
-            let forget = |segment| engine.frames().forget_segment(segment);
+            let forget = |segment| engine.frames().drop_segment(segment);
             let forgotten: Vec<_> = segments.map(forget).collect();
             // Not here: while large frames go heartbeats would be late.
             engine.unattended().spawn_blocking(move || drop(forgotten));

@@ -52,7 +52,7 @@ pub fn row_bytes(batch: &RecordBatch) -> usize {
 }
 
 /// Bytes the rows of a column take by themselves.
-pub(crate) fn column_bytes(column: &ArrayRef) -> usize {
+fn column_bytes(column: &ArrayRef) -> usize {
     let data = column.to_data();
     data.get_slice_memory_size()
         .unwrap_or_else(|_| data.get_array_memory_size())

@@ -442,7 +442,7 @@ impl Drop for PartitionReader {
     }
 }
 
-pub(crate) fn codec_error(
+fn codec_error(
     action: &'static str,
     rows: usize,
     columns: usize,

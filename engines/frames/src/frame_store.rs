@@ -174,13 +174,9 @@ impl FrameStore {
         }
     }
 
-    /// Forgets a segment. Its memory is free when its last reader lets go.
-    pub fn drop_segment(&self, segment: QueryId) {
-        drop(self.forget_segment(segment));
-    }
-
-    /// Forgets a segment; what it holds goes with what is returned, which takes a while for a large one.
-    pub fn forget_segment(&self, segment: QueryId) -> Forgotten {
+    /// Forgets a segment. Its memory is free when its last reader lets go, and when what is returned is
+    /// dropped, which takes a while for a large one.
+    pub fn drop_segment(&self, segment: QueryId) -> Forgotten {
         let mut segments = self.segments.write();
         let partitions = segments.held.remove(&segment);
         if segments.dropped.len() == DROPPED_MAX {

@@ -294,3 +294,45 @@ impl fmt::Display for ResidentFrame {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bireme_frames::deal;
+    use bireme_protocol::proto::FrameLayout;
+    use datafusion::arrow::datatypes::{DataType, Field};
+
+    #[test]
+    fn of_each_segment_the_nearest_copy_is_read() {
+        let copies = |ranks: &[u32]| Segment {
+            id: QueryId::random().to_string(),
+            partitions: ranks
+                .iter()
+                .map(|rank| PartitionFacts {
+                    rank: *rank,
+                    rows: 1,
+                    ..PartitionFacts::default()
+                })
+                .collect(),
+            ..Segment::default()
+        };
+        // The first has reached engine 2 already, the second has not.
+        let frame = Frame {
+            segments: vec![copies(&[0, 1, 2]), copies(&[0, 1])],
+            layout: Some(FrameLayout {
+                kind: LayoutKind::Replicated.into(),
+                partitions: 1,
+                ..FrameLayout::default()
+            }),
+            ..Frame::default()
+        };
+        let schema = Schema::new(vec![Field::new("k", DataType::Int64, true)]);
+        let placement = Placement::owned(deal(3), 1).unwrap();
+        let frame = ResidentFrame::new("f", Arc::new(schema), &frame, &placement).unwrap();
+        for (rank, holders) in [(0, [0, 0]), (1, [1, 1]), (2, [2, 0])] {
+            let parts = frame.parts(0, Scope::OwnEngine, rank);
+            let read: Vec<u32> = parts.iter().map(|part| part.rank).collect();
+            assert_eq!(read, holders, "engine {rank}");
+        }
+    }
+}

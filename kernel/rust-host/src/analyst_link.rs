@@ -236,8 +236,8 @@ enum Waited {
 
 impl Writer {
     fn run(mut self, questions: &Receiver<Question>) {
-        self.get_ready();
-        while let Ok(mut question) = questions.recv() {
+        let has_ended = self.get_ready() == Waited::Ended;
+        while !has_ended && let Ok(mut question) = questions.recv() {
             while let Ok(later) = questions.try_recv() {
                 self.emitter.send_all(no_answer(&question.given));
                 question = later;
@@ -261,18 +261,22 @@ impl Writer {
     }
 
     /// Waits for the analyst, and lets it know the dependencies before anybody asks.
-    fn get_ready(&mut self) {
-        if self.wait_for_answer(Some(NOBODYS), START_WITHIN) != Waited::Answered {
-            return;
+    fn get_ready(&mut self) -> Waited {
+        let waited = self.wait_for_answer(Some(NOBODYS), START_WITHIN);
+        if waited != Waited::Answered {
+            return waited;
         }
         let outline = lock(&self.outline).clone();
         let (code, cursor) = (String::new(), 0);
         let id = NOBODYS;
         let question = Question::new(&outline, HostRequest::Complete { id, code, cursor });
-        let is_written = self.write(&question).is_ok();
-        let waited = is_written.then(|| self.wait_for_answer(Some(NOBODYS), START_WITHIN));
-        let is_ready = waited == Some(Waited::Answered);
-        self.is_ready.store(is_ready, Ordering::Release);
+        let waited = match self.write(&question) {
+            Ok(()) => self.wait_for_answer(Some(NOBODYS), START_WITHIN),
+            Err(_) => Waited::Ended,
+        };
+        self.is_ready
+            .store(waited == Waited::Answered, Ordering::Release);
+        waited
     }
 
     fn wait_for_answer(&self, asked: Option<u64>, within: Duration) -> Waited {

@@ -398,9 +398,10 @@ impl Evaluator {
     fn warn_of_lost_variables(&self, id: u64, cell: &RewrittenCell) {
         let known = self.analyst.outline().dependencies().to_vec();
         // evcxr does nothing about a dependency that is there already.
-        let mut new = cell.commands.clone();
-        new.retain(|command| !known.contains(command));
-        let has = |name| new.iter().any(|command| command.starts_with(name));
+        let has = |name| {
+            let mut commands = cell.commands.iter();
+            commands.any(|command| command.starts_with(name) && !known.contains(command))
+        };
         let reason = match (has(":dep"), has(":opt")) {
             (true, _) => NEW_DEPENDENCY,
             (false, true) => OTHER_OPTIMISATION,

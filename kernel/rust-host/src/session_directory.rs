@@ -201,8 +201,7 @@ fn check_owner(sessions: &Path) -> Result<(), RustHostError> {
     let facts = fs::symlink_metadata(sessions).map_err(failed)?;
     let is_ours = facts.is_dir() && facts.uid() == nix::unistd::geteuid().as_raw();
     if !is_ours || facts.mode() & 0o022 != 0 {
-        let reason =
-            "others can change what is in it; a shorter BIREME_HOME without spaces needs it not";
+        let reason = "it is somebody else's, or others can write to it: remove it, or choose another BIREME_HOME";
         return Err(failed(std::io::Error::other(reason)));
     }
     Ok(())
@@ -235,6 +234,7 @@ fn remove_abandoned(sessions: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn directories_of_hosts_that_are_gone_are_removed_and_live_ones_stay() {
@@ -247,6 +247,21 @@ mod tests {
         let path = first.path().to_path_buf();
         drop(first);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_not_used() {
+        let home = tempfile::tempdir().unwrap();
+        let sessions = home.path().join("rust/sessions");
+        make(&sessions).unwrap();
+        fs::set_permissions(&sessions, fs::Permissions::from_mode(0o777)).unwrap();
+        let refused = SessionDirectory::create(home.path()).err().unwrap();
+        assert!(
+            refused.to_string().contains("others can write to it"),
+            "{refused}"
+        );
+        fs::set_permissions(&sessions, fs::Permissions::from_mode(0o700)).unwrap();
+        SessionDirectory::create(home.path()).unwrap();
     }
 
     #[test]

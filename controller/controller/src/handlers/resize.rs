@@ -72,7 +72,8 @@ impl State {
                 continue;
             }
             if self.engines.wanted != resize.engines {
-                let fault = superseded(&resize, self.engines.wanted);
+                let reason = format!("{} have been asked for meanwhile", self.engines.wanted);
+                let fault = refused(&resize, &reason);
                 answer(resize.reply, Err(fault));
                 continue;
             }
@@ -150,13 +151,12 @@ impl State {
             Some(reason) => reason.as_str(),
             None => "they were not moved in time",
         };
-        let (wanted, stay) = (counted(resize.engines), counted(self.engines.wanted));
-        let message = format!(
-            "scale to {wanted}: the frame {frame:?} has rows on engine {rank} that stay there: \
-             {reason}; {stay} remain"
+        let reason = format!(
+            "the frame {frame:?} has rows on engine {rank} that stay there: {reason}; the engines \
+             stay too"
         );
         let hint = "see `%memory` for what fills the engines; `DROP TABLE` gives a frame up";
-        let fault = Fault::new(ErrorCode::Unavailable, message).with_hint(hint);
+        let fault = refused(&resize, &reason).with_hint(hint);
         answer(resize.reply, Err(fault));
     }
 
@@ -168,15 +168,10 @@ impl State {
     }
 }
 
-fn superseded(resize: &Resize, wanted: u32) -> Fault {
-    let (tried, wanted) = (counted(resize.engines), counted(wanted));
-    let message = format!("scale to {tried}: {wanted} have been asked for meanwhile");
+fn refused(resize: &Resize, reason: &str) -> Fault {
+    let Resize {
+        before, engines, ..
+    } = resize;
+    let message = format!("scale the cluster from {before} to {engines} engines: {reason}");
     Fault::new(ErrorCode::Unavailable, message)
-}
-
-fn counted(engines: u32) -> String {
-    match engines {
-        1 => "1 engine".to_string(),
-        engines => format!("{engines} engines"),
-    }
 }

@@ -231,19 +231,28 @@ async fn a_segment_that_is_made_again_while_the_controller_ends_goes_in_its_plac
     controller.kill();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_that_are_moved_keep_what_made_them() {
+/// Two engines with a frame on both, and its segment.
+async fn with_frame() -> (Cluster, FakeEngine, FakeEngine, String) {
     let mut cluster = Cluster::start(2).await;
     let mut zero = FakeEngine::start(&cluster.home, 0);
-    let _one = FakeEngine::start(&cluster.home, 1);
+    let one = FakeEngine::start(&cluster.home, 1);
     cluster.wait_engines(2).await;
-    let old = make(&mut cluster.client, &mut zero, CREATE).await;
-    let mut client = cluster.client.clone();
-    let resize = ResizeRequest {
+    let segment = make(&mut cluster.client, &mut zero, CREATE).await;
+    (cluster, zero, one, segment)
+}
+
+fn to_one_engine() -> ResizeRequest {
+    ResizeRequest {
         engines: 1,
         timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap(),
-    };
-    let resized = async { client.resize(resize).await.unwrap() };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_moved_keep_what_made_them() {
+    let (mut cluster, mut zero, _one, old) = with_frame().await;
+    let mut client = cluster.client.clone();
+    let resized = async { client.resize(to_one_engine()).await.unwrap() };
     let moved = async {
         let start = zero.next_start().await;
         assert_eq!(start.remakes, old);
@@ -274,17 +283,9 @@ async fn rows_that_are_moved_keep_what_made_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_stays_when_its_rows_cannot_be_moved() {
-    let mut cluster = Cluster::start(2).await;
-    let mut zero = FakeEngine::start(&cluster.home, 0);
-    let mut one = FakeEngine::start(&cluster.home, 1);
-    cluster.wait_engines(2).await;
-    let old = make(&mut cluster.client, &mut zero, CREATE).await;
+    let (mut cluster, mut zero, mut one, old) = with_frame().await;
     let mut client = cluster.client.clone();
-    let resize = ResizeRequest {
-        engines: 1,
-        timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap(),
-    };
-    let resized = async { client.resize(resize).await };
+    let resized = async { client.resize(to_one_engine()).await };
     let full = async {
         let start = zero.next_start().await;
         assert_eq!(start.remakes, old);
@@ -296,8 +297,8 @@ async fn an_engine_stays_when_its_rows_cannot_be_moved() {
     let fault = Fault::from(resized.unwrap_err());
     assert_eq!(
         fault.message,
-        "scale to 1 engine: the frame \"f\" has rows on engine 1 that stay there: they could not \
-         be moved: keep f: 1 GiB are missing; 2 engines remain"
+        "scale the cluster from 2 to 1 engines: the frame \"f\" has rows on engine 1 that stay \
+         there: they could not be moved: keep f: 1 GiB are missing; the engines stay too"
     );
     // The engine takes part again, and the rows are where they were.
     one.sees_ranks(&[0, 1]).await;
@@ -308,18 +309,10 @@ async fn an_engine_stays_when_its_rows_cannot_be_moved() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn engines_stay_when_who_asked_has_gone() {
-    let mut cluster = Cluster::start(2).await;
-    let mut zero = FakeEngine::start(&cluster.home, 0);
-    let mut one = FakeEngine::start(&cluster.home, 1);
-    cluster.wait_engines(2).await;
-    make(&mut cluster.client, &mut zero, CREATE).await;
+    let (mut cluster, mut zero, mut one, _) = with_frame().await;
     let mut client = cluster.client.clone();
-    let resize = ResizeRequest {
-        engines: 1,
-        timeout_ms: 60_000,
-    };
     let mut asking = JoinSet::new();
-    asking.spawn(async move { client.resize(resize).await });
+    asking.spawn(async move { client.resize(to_one_engine()).await });
     zero.sees_ranks(&[0]).await;
     one.sees_ranks(&[0]).await;
     drop(asking);
