@@ -4,6 +4,7 @@ use crate::engine::Engine;
 use bireme_collectives::QueryCounters;
 use bireme_protocol::process;
 use bireme_protocol::proto::{Counter, EngineMemory, Holder, SegmentMemory, TierMemory};
+use bireme_shared_memory::heap_live_bytes;
 
 /// Holders that are told of, the largest first.
 const HOLDERS_MAX: usize = 50;
@@ -69,8 +70,9 @@ fn counters(engine: &Engine) -> Vec<Counter> {
         ("shuffle-spill-bytes", moved.bytes_spilled),
     ];
     let of_shuffles = of_shuffles.map(|(name, value)| (name.to_string(), value));
+    let of_heap = heap_live_bytes().map(|bytes| ("heap-live-bytes".to_string(), bytes));
     let counters = engine.frames().counted().into_iter();
-    let counters = counters.chain(of_disk).chain(of_shuffles);
+    let counters = counters.chain(of_disk).chain(of_shuffles).chain(of_heap);
     counters
         .map(|(name, value)| Counter { name, value })
         .collect()

@@ -162,8 +162,13 @@ impl CellHost {
         };
         self.lineage.set_in_cell(true);
         let unsaved = self.unsaved.map(str::to_string);
-        match self.ask(&CellHostMessage::Starting { unsaved })? {
-            RelayMessage::Go => self.load_and_run(Path::new(library), function),
+        let library = PathBuf::from(library);
+        let starting = CellHostMessage::Starting {
+            library: library.clone(),
+            unsaved,
+        };
+        match self.ask(&starting)? {
+            RelayMessage::Go => self.load_and_run(&library, function),
             RelayMessage::Forward { lines } => self.complete(&lines).map(|()| false),
             RelayMessage::Abandon => self.answer(ABANDONED).map(|()| false),
             other => Err(out_of_step("go, forward or abandon", &other)),

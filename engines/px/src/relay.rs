@@ -59,6 +59,19 @@ pub struct PanicReport {
     pub column: usize,
     /// What the panic says.
     pub message: String,
+    /// The loaded file that location was compiled into.
+    pub library: PathBuf,
+    /// The calls in cells that led there, the latest first.
+    pub calls: Vec<Call>,
+}
+
+/// A place in the compiled code of a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The cell's library.
+    pub library: PathBuf,
+    /// Where in that file's memory image, in bytes.
+    pub offset: u64,
 }
 
 /// What an evaluation did beyond what evcxr says.
@@ -66,6 +79,8 @@ pub struct PanicReport {
 pub struct CellReport {
     /// Whether user code began to run.
     pub started: bool,
+    /// The library that was run last.
+    pub library: PathBuf,
     /// The cell ended by a panic.
     pub panicked: bool,
     /// The panic, if the hook could tell it.

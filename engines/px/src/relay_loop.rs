@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -277,7 +278,9 @@ impl RelayLoop {
     fn answer(&mut self, message: CellHostMessage) -> Option<RelayMessage> {
         match message {
             CellHostMessage::Hello { .. } | CellHostMessage::Host { .. } => None,
-            CellHostMessage::Starting { unsaved } => Some(self.start_cell(unsaved)),
+            CellHostMessage::Starting { library, unsaved } => {
+                Some(self.start_cell(library, unsaved))
+            }
             CellHostMessage::LoadFailed { reason } => {
                 self.settle();
                 let mut state = self.shared.lock();
@@ -290,7 +293,7 @@ impl RelayLoop {
         }
     }
 
-    fn start_cell(&mut self, unsaved: Option<String>) -> RelayMessage {
+    fn start_cell(&mut self, library: PathBuf, unsaved: Option<String>) -> RelayMessage {
         self.drain();
         self.output.begin();
         let mut state = self.shared.lock();
@@ -308,6 +311,7 @@ impl RelayLoop {
         state.running = true;
         state.input.reset();
         state.report.started = true;
+        state.report.library = library;
         state.report.unsaved = unsaved;
         // What the host runs of its own belongs to no cell.
         let cell = state.cell.filter(|_| state.active);

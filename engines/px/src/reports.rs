@@ -1,6 +1,7 @@
 //! What the prelude of a cell reports beside its output: panics, and errors of a failed `?`.
 
-use crate::relay::PanicReport;
+use crate::relay::{Call, PanicReport};
+use std::path::PathBuf;
 
 /// A report is shorter, as cells write them; what is longer is none.
 const REPORT_BYTES_MAX: usize = 1 << 20;
@@ -13,7 +14,7 @@ pub(crate) struct Reports {
 }
 
 /// Reads reports as they come in, piece by piece. Each is a line
-/// `panic <line> <column> <file bytes> <message bytes>` or `error <bytes>`, then the bytes.
+/// `panic <line> <column> <file bytes> <message bytes> <calls bytes>` or `error <bytes>`, then the bytes.
 #[derive(Debug, Default)]
 pub(crate) struct ReportReader {
     /// The beginning of a report.
@@ -39,16 +40,19 @@ impl ReportReader {
                 at += length;
                 String::from_utf8_lossy(text).into_owned()
             });
-            match (texts.next(), texts.next()) {
-                (Some(file), Some(message)) => {
+            match (texts.next(), texts.next(), texts.next()) {
+                (Some(file), Some(message), Some(calls)) => {
+                    let (library, calls) = calls.split_once('\n').unwrap_or((&calls, ""));
                     self.reports.panic = Some(PanicReport {
                         line: number(&head, 1).unwrap_or(0),
                         column: number(&head, 2).unwrap_or(0),
                         file,
                         message,
+                        library: PathBuf::from(library),
+                        calls: calls.lines().filter_map(call).collect(),
                     });
                 }
-                (error, _) => self.reports.error = error,
+                (error, ..) => self.reports.error = error,
             }
             self.rest.drain(..whole);
         }
@@ -69,7 +73,7 @@ impl ReportReader {
 /// How long the texts behind a first line are; none if it begins no report.
 fn lengths(head: &str) -> Option<Vec<usize>> {
     let at: &[usize] = match head.split(' ').next()? {
-        "panic" => &[3, 4],
+        "panic" => &[3, 4, 5],
         "error" => &[1],
         _ => return None,
     };
@@ -79,6 +83,15 @@ fn lengths(head: &str) -> Option<Vec<usize>> {
             .iter()
             .try_fold(0_usize, |sum, length| sum.checked_add(*length))
             .is_some_and(|sum| sum <= REPORT_BYTES_MAX)
+    })
+}
+
+/// A line `<hexadecimal number> <file>`.
+fn call(line: &str) -> Option<Call> {
+    let (offset, library) = line.split_once(' ')?;
+    Some(Call {
+        library: PathBuf::from(library),
+        offset: u64::from_str_radix(offset, 16).ok()?,
     })
 }
 
@@ -92,7 +105,8 @@ mod tests {
 
     #[test]
     fn reports_come_in_any_pieces_and_the_last_counts() {
-        let told = "error 3\nwoepanic 7 5 10 4\nsrc/lib.rsboompanic 8 1 1 7\nfné\nfün";
+        let told =
+            "error 3\nwoepanic 7 5 10 4 2\nsrc/lib.rsboom/apanic 8 1 1 7 12\nfné\nfü/a\n1f /b\nx y";
         for size in 1..told.len() {
             let mut reader = ReportReader::default();
             told.as_bytes()
@@ -106,6 +120,9 @@ mod tests {
                 (panic.file.as_str(), panic.message.as_str()),
                 ("f", "né\nfü")
             );
+            let (library, offset) = (PathBuf::from("/b"), 31);
+            assert_eq!(panic.library, PathBuf::from("/a"));
+            assert_eq!(panic.calls, [Call { library, offset }]);
             assert!(reader.take().is_none());
         }
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{IoSlice, IoSliceMut, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 /// The pipes a cell host hands over: standard output, standard error, reports, standard input.
 pub const PIPES: usize = 4;
@@ -46,6 +47,8 @@ pub enum CellHostMessage {
     /// A compiled cell is there; wants [`RelayMessage::Go`], [`RelayMessage::Forward`] or
     /// [`RelayMessage::Abandon`].
     Starting {
+        /// Its library.
+        library: PathBuf,
         /// Why no snapshot was taken since the last cell, if none was.
         unsaved: Option<String>,
     },

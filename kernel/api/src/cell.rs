@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 static REPORT: AtomicI32 = AtomicI32::new(-1);
 static SLOT: AtomicPtr<AtomicPtr<()>> = AtomicPtr::new(std::ptr::null_mut());
 const SHOWN_BYTES: usize = 64 << 10;
+const CALLS: usize = 256;
 
 #[unsafe(no_mangle)]
 pub extern "C" fn bireme_cell_begin(report: i32, slot: *const AtomicPtr<()>) {
@@ -29,13 +30,80 @@ pub extern "C" fn bireme_cell_begin(report: i32, slot: *const AtomicPtr<()>) {
         let thread = std::thread::current();
         if thread.id() == cell {
             let message = told(message);
-            let head = format!("panic {line} {column} {} {}\n", file.len(), message.len());
-            report_bytes(&[&head, file, &message].concat());
+            let calls = panic.location().map(calls).unwrap_or_default();
+            let lengths = [file, &message, &calls].map(str::len);
+            let [a, b, c] = lengths;
+            let head = format!("panic {line} {column} {a} {b} {c}\n");
+            report_bytes(&[&head, file, &message, &calls].concat());
         } else {
             let name = thread.name().unwrap_or("without a name");
             std::eprintln!("the thread {name} panicked: {message}");
         }
     }));
+}
+
+#[repr(C)]
+struct Loaded {
+    file: *const std::ffi::c_char,
+    base: *const std::ffi::c_void,
+    symbol: *const std::ffi::c_char,
+    address: *const std::ffi::c_void,
+}
+
+unsafe extern "C" {
+    fn dladdr(address: *const std::ffi::c_void, found: *mut Loaded) -> std::ffi::c_int;
+    fn _Unwind_Backtrace(
+        each: extern "C" fn(*mut std::ffi::c_void, *mut std::ffi::c_void) -> std::ffi::c_int,
+        found: *mut std::ffi::c_void,
+    ) -> std::ffi::c_int;
+    fn _Unwind_GetIP(frame: *mut std::ffi::c_void) -> usize;
+}
+
+/// The loaded file an address is in, and where in it.
+fn library(address: usize) -> Option<(usize, String)> {
+    let mut found = std::mem::MaybeUninit::<Loaded>::uninit();
+    let at = std::ptr::without_provenance(address);
+    // SAFETY: any address may be asked for, and the answer goes where there is room for it.
+    let is_found = unsafe { dladdr(at, found.as_mut_ptr()) } != 0;
+    // SAFETY: it was written.
+    let found = is_found.then(|| unsafe { found.assume_init() })?;
+    let is_named = !found.file.is_null();
+    // SAFETY: a name that ends with a zero, there as long as the file; cells are never unloaded.
+    let file = is_named.then(|| unsafe { std::ffi::CStr::from_ptr(found.file) })?;
+    Some((address - found.base.addr(), file.to_str().ok()?.to_string()))
+}
+
+extern "C" fn note_call(
+    frame: *mut std::ffi::c_void,
+    found: *mut std::ffi::c_void,
+) -> std::ffi::c_int {
+    // SAFETY: the caller gives the list that it was given, which nobody else has meanwhile.
+    let found = unsafe { &mut *found.cast::<Vec<usize>>() };
+    // SAFETY: the caller gives a frame of its own.
+    found.push(unsafe { _Unwind_GetIP(frame) });
+    // Goes on at 0. A cell that has called itself without end is told by its latest calls.
+    std::ffi::c_int::from(found.len() >= CALLS)
+}
+
+/// The library a panic's location was compiled into, and for one in no cell the calls that led there, the
+/// latest first: where in which library of a cell, a line each.
+fn calls(location: &std::panic::Location<'_>) -> String {
+    let within = library(std::ptr::from_ref(location).addr());
+    let mut told = within.map(|(_, file)| file).unwrap_or_default();
+    if location.file() == "src/lib.rs" {
+        return told;
+    }
+    let mut found = Vec::<usize>::with_capacity(CALLS);
+    // SAFETY: walks the stack of this thread, each frame of which is told to the function with the list.
+    unsafe { _Unwind_Backtrace(note_call, (&raw mut found).cast()) };
+    // What is noted is where a call returns to, which may be another line.
+    for (at, file) in found.iter().filter_map(|at| library(at.wrapping_sub(1))) {
+        let name = file.rsplit('/').next().unwrap_or("");
+        if name.starts_with("libcode_") {
+            let _ = write!(told, "\n{at:x} {file}");
+        }
+    }
+    told
 }
 
 #[unsafe(no_mangle)]

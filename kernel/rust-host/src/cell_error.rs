@@ -3,6 +3,7 @@
 //! Compiler errors are written the way rustc writes them, from the spans evcxr maps back to the cell; panics and failed
 //! `?` name the cell and line they come from. Nothing here decides whether a cell failed.
 
+use crate::compiled_sources::is_cell;
 use crate::rewrite::RewrittenCell;
 use crate::source_map::{Place, Position};
 use bireme_px::host_protocol::CellError;
@@ -89,17 +90,34 @@ pub fn panic(report: Option<&PanicReport>, place: Option<Place>) -> CellError {
     let message = report.map_or("the cell panicked", |report| report.message.as_str());
     let mut error = plain("Panic", first_line(message), Vec::new());
     error.traceback = lines("Panic", message);
-    match (place, report) {
-        (Some(place), _) => error.traceback.extend(pointer(&place)),
-        (None, Some(report)) if !report.file.is_empty() => {
-            let PanicReport {
-                file, line, column, ..
-            } = report;
-            error.traceback.push(format!(" --> {file}:{line}:{column}"));
+    let raised = report.filter(|report| !report.file.is_empty());
+    let at = raised.map(|report| {
+        let file = file_of_library(&report.file);
+        format!("{file}:{}:{}", report.line, report.column)
+    });
+    match (place, at) {
+        (None, Some(at)) => error.traceback.push(format!(" --> {at}")),
+        (Some(place), at) => {
+            error.traceback.extend(pointer(&place));
+            let at = at.filter(|_| raised.is_some_and(|report| !is_cell(&report.file)));
+            let note = at.map(|at| format!("note: the panic itself is at {at}"));
+            error.traceback.extend(note);
         }
-        _ => {}
+        (None, None) => {}
     }
     error
+}
+
+/// A source file of the standard library or of a crate, without where this machine has them.
+fn file_of_library(file: &str) -> &str {
+    let below = |marker| file.split_once(marker).map(|(_, rest)| rest);
+    let behind_one = |rest: &'_ str| rest.find('/').map(|at| at + 1);
+    let rest = below("/rustlib/src/rust/");
+    let rest = rest.or_else(|| {
+        let rest = below("/registry/src/").or_else(|| file.strip_prefix("/rustc/"))?;
+        rest.get(behind_one(rest)?..)
+    });
+    rest.unwrap_or(file)
 }
 
 /// The error of a cell that ended at a failed `?`.
@@ -347,4 +365,31 @@ fn pointer(place: &Place) -> Vec<String> {
         format!("{line} | {}", place.text),
         format!("{pad} | {blank}^"),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_of_library;
+
+    #[test]
+    fn files_of_libraries_are_named_from_the_crate_on() {
+        let files = [
+            (
+                "/a/lib/rustlib/src/rust/library/core/src/time.rs",
+                "library/core/src/time.rs",
+            ),
+            (
+                "/rustc/59807616e1fa/library/alloc/src/lib.rs",
+                "library/alloc/src/lib.rs",
+            ),
+            (
+                "/a/registry/src/an-index-12/rand-0.9.1/src/rng.rs",
+                "rand-0.9.1/src/rng.rs",
+            ),
+            ("/my/own/crate/src/lib.rs", "/my/own/crate/src/lib.rs"),
+        ];
+        for (file, named) in files {
+            assert_eq!(file_of_library(file), named);
+        }
+    }
 }

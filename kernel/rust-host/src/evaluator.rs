@@ -7,6 +7,7 @@
 use crate::analyst_link::AnalystLink;
 use crate::cell_crate::CompileSettings;
 use crate::cell_error;
+use crate::compiled_sources::CompiledSources;
 use crate::crate_loader::CrateLoader;
 use crate::dependency_path::with_whole_paths;
 use crate::emitter::Emitter;
@@ -17,7 +18,6 @@ use crate::prelude_crates::PreludeCrates;
 use crate::provision::PreludeUse;
 use crate::recorded_compile;
 use crate::rewrite::{RewrittenCell, rewrite, uses};
-use crate::source_map::SourceMap;
 use crate::typing;
 use crate::variable_record::VariableRecord;
 use bireme_px::host_protocol::{Bundle, CellError, HostEvent, Outcome, OutputStream, Variable};
@@ -26,7 +26,7 @@ use evcxr::{CommandContext, Error, EvalContext, EvalContextOutputs, EvalOutputs}
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub struct Evaluator {
     notebook: PathBuf,
     /// The linker evcxr chose.
     linker: String,
-    sources: SourceMap,
+    sources: CompiledSources,
     record: VariableRecord,
     /// Variables that are gone because a cell moved them, and which.
     moved: BTreeMap<String, String>,
@@ -159,7 +159,7 @@ impl Evaluator {
             cell_directory,
             notebook,
             linker,
-            sources: SourceMap::default(),
+            sources: CompiledSources::default(),
             record: VariableRecord::default(),
             moved: BTreeMap::new(),
             untold: Vec::new(),
@@ -215,7 +215,7 @@ impl Evaluator {
             cell = cell.with_items(USE_TOKIO);
         }
         self.warn_of_lost_variables(id, &cell);
-        self.sources.push(label, &cell);
+        self.sources.push_cell(label, &cell);
         let mut variables = self.names();
         self.record.note(&self.relay, &variables);
         let at_risk = self.record.at_risk(&self.relay, &variables);
@@ -345,7 +345,13 @@ impl Evaluator {
     fn execute(&mut self, code: &str) -> (Option<Result<EvalOutputs, Error>>, CellReport) {
         let result = catch_unwind(AssertUnwindSafe(|| self.context.execute(code))).ok();
         let died = matches!(result, Some(Err(Error::SubprocessTerminated(_))));
-        (result, self.relay.end(died))
+        let report = self.relay.end(died);
+        if report.started
+            && let Ok(source) = self.context.last_source()
+        {
+            self.sources.push(&report.library, source);
+        }
+        (result, report)
     }
 
     /// How a cell that ran to some end did.
@@ -387,12 +393,9 @@ impl Evaluator {
     }
 
     fn panic(&self, report: &CellReport) -> CellError {
-        let place = report.panic.as_ref().and_then(|panic| {
-            let is_cell = Path::new(&panic.file) == Path::new("src/lib.rs");
-            let source = is_cell.then(|| self.context.last_source().ok()).flatten()?;
-            self.sources.locate(&source, panic.line, panic.column)
-        });
-        cell_error::panic(report.panic.as_ref(), place)
+        let panic = report.panic.as_ref();
+        let place = panic.and_then(|panic| self.sources.place(panic));
+        cell_error::panic(panic, place)
     }
 
     fn warn_of_lost_variables(&self, id: u64, cell: &RewrittenCell) {

@@ -13,6 +13,7 @@ pub mod build_processes;
 mod cargo_output;
 pub mod cell_crate;
 pub mod cell_error;
+mod compiled_sources;
 pub mod crate_loader;
 mod dependency_path;
 mod edits;

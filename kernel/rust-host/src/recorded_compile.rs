@@ -91,7 +91,10 @@ pub fn run(own_crate: &str) -> std::io::Error {
 
 /// Becomes the compiler that cargo calls, and notes the call if it is for a cell.
 pub fn run_compiler(own_crate: &str) -> std::io::Error {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if is_cell(&arguments) {
+        arguments = with_lines(arguments);
+    }
     let mut environment: Environment = std::env::vars_os().collect();
     let record_path = environment.remove(OsStr::new(RECORD_ENV));
     let circumstances = environment.remove(OsStr::new(CIRCUMSTANCES_ENV));
@@ -335,6 +338,23 @@ fn is_cell(arguments: &[OsString]) -> bool {
             .any(|pair| pair[0] == name && pair[1] == value)
     };
     has("--crate-name", CELL_PACKAGE) && has("--crate-type", "cdylib")
+}
+
+/// Lets the compiler note which line each instruction of a cell comes from, which evcxr has it leave out: a panic in a
+/// library names the line of the cell that called it.
+fn with_lines(arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut with_lines: Vec<OsString> = Vec::with_capacity(arguments.len() + 2);
+    for word in arguments {
+        let is_codegen = with_lines.last().is_some_and(|last| last == "-C");
+        let is_stripped = word.to_str().is_some_and(|word| word.starts_with("strip="));
+        if is_codegen && is_stripped {
+            with_lines.pop();
+        } else {
+            with_lines.push(word);
+        }
+    }
+    with_lines.extend(["-C", "debuginfo=line-tables-only"].map(OsString::from));
+    with_lines
 }
 
 /// Tells evcxr what the compiler makes of a cell; it looks when the compiler has succeeded.

@@ -200,9 +200,35 @@ fn failures_name_their_line_and_cost_nothing(host: &mut Host) {
         (error.ename.as_str(), error.evalue.as_str()),
         ("Error", "invalid digit found in string")
     );
+    panics_elsewhere_name_the_users_line(host);
     long_messages_hang_nothing(host);
     assert_eq!(host.works("\"5\".parse::<i32>()? + x"), "25");
     assert_eq!(host.works("point.x"), "3");
+}
+
+/// Where a library raised it is told behind the line of the cell that called the library; a value of an earlier cell
+/// runs that cell's code.
+fn panics_elsewhere_name_the_users_line(host: &mut Host) {
+    let error = host.fails("let high = 40;\nlet n = 1;\n  2_i32.pow(high) + n");
+    assert_eq!(place(&error), "3:9");
+    let last = error.traceback.last().unwrap();
+    assert!(
+        last.starts_with("note: the panic itself is at library/core/src/num/"),
+        "{last}"
+    );
+    let every = "fn every(n: usize) -> usize {\n    // More than one line.\n    (0..9).step_by(n).count()\n}";
+    assert_eq!(host.works(every), "");
+    assert!(place(&host.fails("every(0)")).starts_with("3:"));
+    let boxed = "let boxed: Box<dyn Fn(&[i32]) -> i32> = Box::new(|v| {\n  v[5]\n});";
+    assert_eq!(host.works(boxed), "");
+    for _ in 0..2 {
+        let error = host.fails("let filler = 1;\n\nboxed(&[filler])");
+        assert_eq!(place(&error), "2:3");
+        assert!(
+            error.traceback.iter().any(|line| line == "2 |   v[5]"),
+            "{error:?}"
+        );
+    }
 }
 
 /// Longer than a pipe holds.

@@ -92,7 +92,9 @@ fn the_compiler_is_called_as_cargo_called_it() {
     place.builds();
     let first = place.compiled();
     assert!(
-        first.contains("--extern dep=libdep.rlib\nCARGO_PKG_NAME=ctx\nMAKEFLAGS"),
+        first.contains(
+            "--extern dep=libdep.rlib -C debuginfo=line-tables-only\nCARGO_PKG_NAME=ctx\nMAKEFLAGS"
+        ),
         "{first}"
     );
     fs::remove_file(place.path("cell/compiled")).unwrap();
