@@ -1,5 +1,5 @@
-//! Rust cells from the request to idle, completions while one runs, and what compilers take of
-//! memory; beside evcxr_jupyter where it is installed, cell by cell in turn.
+//! Rust cells from the request to idle, completions while one runs, the way back from a cell that ends otherwise,
+//! and what compilers take of memory; beside evcxr_jupyter where it is installed, cell by cell in turn.
 
 use super::bench_kernel::BenchKernel;
 use super::lines::{Line, report};
@@ -9,6 +9,7 @@ use super::scratch;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::terminal;
+use bireme_jupyter::FrontendMessage;
 use bireme_protocol::process::resident_bytes_of;
 use bireme_px::process_tree::ProcessTree;
 use bireme_settings::Home;
@@ -28,6 +29,22 @@ const VARIABLES: &str = "let numbers: Vec<i64> = (0..1000).collect();\n\
     let words: Vec<String> = numbers.iter().map(|n| n.to_string()).collect();\n\
     let mut total = 0_i64;";
 const USES_CRATE: &str = "Column::new(\"a\", vec![1]);";
+/// Fails unless the variables are as they were.
+const UNHARMED: &str = "assert_eq!((numbers.len(), words.len()), (1000, 1000));";
+/// Tells when it runs.
+const CLOCK: &str = "println!(\"{}\", std::time::UNIX_EPOCH.elapsed()?.as_nanos());";
+/// What else a cell may do than return.
+const ENDINGS: [(&str, &str); 4] = [
+    ("panic", "panic!(\"no\");"),
+    (
+        "segfault",
+        "unsafe { std::ptr::null_mut::<u8>().write_volatile(1) };",
+    ),
+    ("abort", "std::process::abort();"),
+    ("exit", "std::process::exit(3);"),
+];
+/// How often each of them is measured.
+const ENDINGS_EACH: usize = 5;
 const LOOP: &str = "loop { std::thread::sleep(std::time::Duration::from_millis(10)); }";
 
 #[derive(Debug, Args)]
@@ -89,6 +106,11 @@ async fn measure(arguments: &CellsArguments, home: &Home) -> Result<Vec<Line>, C
     peer.into_iter().for_each(peer::end);
     let mut lines = cell_lines(&ours, &theirs);
     lines.extend(while_a_cell_runs(arguments.count, &kernel).await?);
+    for (name, ending) in ENDINGS {
+        let prompt = ending_to_prompt(&kernel, ending).await?;
+        let name = format!("{name} to the prompt");
+        lines.push(Line::milliseconds(name, prompt.median(), Some(500.0)));
+    }
     lines.push(Line::milliseconds(
         "Rust host start",
         Some(ready.as_secs_f64()),
@@ -138,6 +160,19 @@ async fn until_ready(kernel: &BenchKernel) -> Result<(), CliError> {
     Err(CliError::Program {
         message: format!("wait for Rust to complete: nothing came in {READY_WITHIN:?}"),
     })
+}
+
+/// How long it takes until something completes: who gets nothing asks again.
+async fn until_completed(kernel: &BenchKernel, code: &str) -> Result<Duration, CliError> {
+    let begun = Instant::now();
+    while !completes(kernel, code).await? {
+        if begun.elapsed() > READY_WITHIN {
+            return Err(CliError::Program {
+                message: format!("complete `{code}`: nothing came in {READY_WITHIN:?}"),
+            });
+        }
+    }
+    Ok(begun.elapsed())
 }
 
 async fn completes(kernel: &BenchKernel, code: &str) -> Result<bool, CliError> {
@@ -204,12 +239,8 @@ async fn while_a_cell_runs(count: usize, kernel: &BenchKernel) -> Result<Vec<Lin
     until_ready(kernel).await?;
     let (mut rust, mut sql) = (Measures::default(), Measures::default());
     for number in 0..count {
-        let begun = Instant::now();
-        completes(kernel, &format!("let n = {number}; words.it")).await?;
-        rust.add(begun.elapsed());
-        let begun = Instant::now();
-        completes(kernel, "%%sql\nSELECT ab").await?;
-        sql.add(begun.elapsed());
+        rust.add(until_completed(kernel, &format!("let n = {number}; words.it")).await?);
+        sql.add(until_completed(kernel, "%%sql\nSELECT ab").await?);
     }
     let begun = Instant::now();
     kernel.front_end.interrupt().await?;
@@ -221,6 +252,28 @@ async fn while_a_cell_runs(count: usize, kernel: &BenchKernel) -> Result<Vec<Lin
         Line::milliseconds("SQL completion while a cell runs, p95", sql, Some(50.0)),
         Line::milliseconds("interrupt of a loop to the prompt", prompt, Some(500.0)),
     ])
+}
+
+/// From what ends a cell to the prompt; the variables of earlier cells are there.
+async fn ending_to_prompt(kernel: &BenchKernel, ending: &str) -> Result<Measures, CliError> {
+    let mut measures = Measures::default();
+    for _ in 0..ENDINGS_EACH {
+        let running = kernel.begin(&format!("{CLOCK}\n{ending}")).await?;
+        let (messages, end) = running.collect().await?;
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let told = messages.iter().find_map(|message| match message {
+            FrontendMessage::Stream(stream) => stream.text.trim().parse().ok(),
+            _ => None,
+        });
+        let (Some(nanoseconds), Some(_)) = (told, &end.reply.error) else {
+            return Err(CliError::Program {
+                message: format!("end a cell by `{ending}`: it said {:?}", end.reply),
+            });
+        };
+        measures.add(now.saturating_sub(Duration::from_nanos(nanoseconds)));
+        kernel.time(UNHARMED).await?;
+    }
+    Ok(measures)
 }
 
 /// Resident memory of all processes below one.
