@@ -63,6 +63,12 @@ pub async fn answer(host: &dyn Host, request: &HelpRequest) -> Result<Option<Mim
     Ok(completion::word(&request.name, &names))
 }
 
+/// Whether an answer takes a cluster and none is attached.
+pub fn starts_cluster(host: &dyn Host, request: &HelpRequest) -> bool {
+    let is_magic = request.form.is_some() || registry::find(&request.name).is_some();
+    request.is_certain && !is_magic && host.attached().is_none()
+}
+
 /// The page of a magic.
 pub fn page(magic: &'static dyn Magic) -> MimeBundle {
     let spec = magic.spec();

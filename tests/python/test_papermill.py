@@ -14,6 +14,7 @@ PACKAGE = REPOSITORY / "kernel" / "papermill"
 CELLS = [
     "%param year = 2020\n%param port = 'Rotterdam'\n%param share = 0.5",
     "%%sql\nSELECT $year + 1 AS next, $port AS port, $share * 2 AS twice, $none IS NULL AS nothing",
+    "println!(\"{year} {port} {share}\");",
 ]
 
 
@@ -58,6 +59,8 @@ def test_parameters_are_set_by_their_type(papermill, notebook, tmp_path):
     shown = "".join(output.get("data", {}).get("text/plain", "") for output in cells[2].outputs)
     for value in ["2025", 'Ll"anelli \\ 2', "2.5", "true"]:
         assert value in shown, shown
+    (told,) = [output.text for output in cells[3].outputs if output.get("name") == "stdout"]
+    assert told == '2024 Ll"anelli \\ 2 1.25\n'
 
 
 def test_what_is_no_parameter_is_refused_before_anything_runs(papermill, notebook, tmp_path):

@@ -14,7 +14,6 @@ use bireme_magics::{Body, Call, Cell, HelpRequest, MimeBundle, Segment, help, pa
 use bireme_protocol::{ErrorCode, Fault};
 use bireme_settings::Settings;
 use serde_json::Value;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +24,6 @@ const DEPTH_MAX: usize = 8;
 pub(crate) struct RunningCell {
     state: Arc<KernelState>,
     context: ExecuteContext,
-    /// Whether Rust runs now: it ends an interrupted cell itself.
-    is_in_rust: AtomicBool,
     depth: Mutex<usize>,
     /// What Rust said of its failure, while a magic that called it hands on the fault.
     rust_failure: Mutex<Option<CellError>>,
@@ -43,7 +40,6 @@ impl RunningCell {
         Self {
             state,
             context,
-            is_in_rust: AtomicBool::new(false),
             depth: Mutex::new(0),
             rust_failure: Mutex::default(),
             shown: Mutex::default(),
@@ -68,9 +64,9 @@ impl RunningCell {
         })
     }
 
-    /// Whether Rust runs now.
+    /// Whether Rust runs now, which ends an interrupted cell itself.
     pub(crate) fn is_in_rust(&self) -> bool {
-        self.is_in_rust.load(Ordering::Acquire)
+        self.state.rust.is_evaluating()
     }
 
     /// The plain text of the first thing the cell has shown.
@@ -98,6 +94,14 @@ impl RunningCell {
         }
     }
 
+    /// Shows the documentation of a name of Rust's; false when Rust does not know it or does not run.
+    async fn rust_page(&self, name: &str) -> bool {
+        let page = self.state.rust.documentation(name).await;
+        let is_known = page.is_some();
+        page.into_iter().for_each(|page| self.context.page(page));
+        is_known
+    }
+
     async fn restart_if_asked(&self) -> Result<(), Fault> {
         let asked = self
             .restart
@@ -115,17 +119,19 @@ impl RunningCell {
     }
 
     async fn help(&self, request: &HelpRequest) -> Result<(), Fault> {
+        // No cluster is started for what Rust knows.
+        let rust_first = help::starts_cluster(self, request);
+        if rust_first && self.rust_page(&request.name).await {
+            return Ok(());
+        }
         if let Some(page) = help::answer(self, request).await? {
             self.page(page);
             return Ok(());
         }
         if request.is_certain {
-            return match self.state.rust.documentation(&request.name).await {
-                Some(page) => {
-                    self.context.page(page);
-                    Ok(())
-                }
-                None => Err(no_help(&request.name)),
+            return match !rust_first && self.rust_page(&request.name).await {
+                true => Ok(()),
+                false => Err(no_help(&request.name)),
             };
         }
         // `x?` is also Rust.
@@ -148,9 +154,7 @@ impl RunningCell {
             is_quiet: false,
             queries: Some(self),
         };
-        self.is_in_rust.store(true, Ordering::Release);
         let outcome = self.state.rust.evaluate(&code).await;
-        self.is_in_rust.store(false, Ordering::Release);
         let value = outcome.map_err(|error| {
             let fault = Fault::new(ErrorCode::ExecutionError, error.evalue.clone());
             *self
@@ -280,12 +284,8 @@ impl Host for RunningCell {
 
     async fn rust_value(&self, expression: &str) -> Result<Value, Fault> {
         let settings = self.state.settings.current();
-        self.is_in_rust.store(true, Ordering::Release);
         let rust = &self.state.rust;
-        let value = rust.value(expression, &self.context, &settings, self);
-        let value = value.await;
-        self.is_in_rust.store(false, Ordering::Release);
-        value
+        rust.value(expression, &self.context, &settings, self).await
     }
 
     fn rows_for_rust(&self, variable: &str) -> Result<Box<dyn RowSink>, Fault> {

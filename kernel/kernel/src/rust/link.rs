@@ -92,6 +92,11 @@ impl RustLink {
         self.lock().names.contains(name)
     }
 
+    /// Whether a piece of Rust runs, of a cell or on behalf of a magic.
+    pub(crate) fn is_evaluating(&self) -> bool {
+        self.turns.available_permits() == 0
+    }
+
     /// Learns the compiler's version without a host.
     pub(crate) async fn learn_version(&self) {
         let told = rustc_version(self.options.home.root()).await;

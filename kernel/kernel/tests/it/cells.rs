@@ -93,11 +93,13 @@ async fn a_failure_of_rust_is_told_whole_also_through_a_magic() {
 async fn help_on_a_name_of_rust_is_what_the_compiler_knows() {
     let place = Place::new();
     let notebook = place.open("a.ipynb").await;
-    // No cluster is needed for a name that Rust knows.
     notebook.run("print one").await;
-    let ran = notebook.run("?known").await;
-    let page = &ran.end.reply.payload[0]["data"]["text/plain"];
-    assert_eq!(page, "documentation");
+    // No cluster is needed for what Rust knows: a variable, or a name such as any type's.
+    for question in ["?known", "?Vec"] {
+        let ran = notebook.run(question).await;
+        let page = &ran.end.reply.payload[0]["data"]["text/plain"];
+        assert_eq!(page, "documentation", "{question}");
+    }
     notebook.close().await;
 }
 
