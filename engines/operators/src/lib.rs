@@ -17,6 +17,7 @@ mod feed;
 mod file_leaf;
 mod file_sink;
 mod file_split;
+mod filter_rule;
 mod float_extremes;
 mod frame_codec;
 mod frame_scan_exec;

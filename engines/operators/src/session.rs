@@ -4,6 +4,7 @@
 use crate::codec::CollectiveCodec;
 use crate::distribute_rule::{DistributeRule, PARTITIONS_MIN};
 use crate::file_leaf;
+use crate::filter_rule::FilterRule;
 use crate::float_extremes;
 use crate::keep::Keep;
 use crate::scalar_subquery_rule::ScalarSubqueryRule;
@@ -119,7 +120,7 @@ pub fn configure_session(
 }
 
 /// DataFusion's rules with ours right before dynamic filters are pushed down: those below a
-/// collective are made below it and stay there. Joins give way last.
+/// collective are made below it and stay there. Conditions are put in order when all are known; joins give way last.
 fn with_rule(
     builder: &mut SessionStateBuilder,
     rule: DistributeRule,
@@ -138,6 +139,7 @@ fn with_rule(
     {
         rules.insert(sides + 1, Arc::new(WindowJoinRule));
     }
+    rules.push(Arc::new(FilterRule));
     rules.push(Arc::new(YieldRule));
     rules
 }
