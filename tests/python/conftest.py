@@ -7,11 +7,14 @@ import subprocess
 import tempfile
 import time
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 GONE_SECONDS = 5
 CALL_SECONDS = 300
+UNITS = {"": 1, "s": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
 def pytest_configure(config):
@@ -25,6 +28,12 @@ def binary():
     path = pathlib.Path(os.environ.get("BIREME_BIN", pathlib.Path(target) / "debug" / "bireme"))
     assert path.exists(), f"{path} is missing: run `cargo build --workspace --bins` first"
     return path
+
+
+def in_units(text):
+    """A number as people read it, such as 1.5 KiB, 1_024 or 0.2 s."""
+    number, *unit = text.replace("_", "").split()
+    return float(number) * UNITS[unit[0] if unit else ""]
 
 
 def kept():
@@ -78,6 +87,16 @@ class Home:
         if check and done.returncode != 0:
             pytest.fail(f"{command} ended with {done.returncode}\n{done.stderr.decode()}")
         return done
+
+    def stats(self):
+        """The counters of `%stats` by name, one number for each engine."""
+        path = pathlib.Path(self.path)
+        nbformat.write(new_notebook(cells=[new_code_cell("%stats --all")]), path / "stats.ipynb")
+        self.bireme("run", "-o", path / "stats.out.ipynb", path / "stats.ipynb")
+        (told,) = nbformat.read(path / "stats.out.ipynb", as_version=4).cells[0].outputs
+        rows = [line.strip("│").split("┆") for line in told.data["text/plain"].splitlines() if "┆" in line]
+        # The last column is the sum.
+        return {name.strip(): [in_units(number) for number in numbers[:-1]] for name, *numbers in rows[1:]}
 
     def close(self):
         """Stops the cluster; nothing may be left."""

@@ -14,15 +14,16 @@ import pytest
 
 from conftest import Home
 
-ROWS = int(os.environ.get("BIREME_FRAME_ROWS", "120000"))
+ROWS = int(os.environ.get("BIREME_FRAME_ROWS", "400000"))
 CASES = os.environ.get("BIREME_FRAME_CASES", "6")
 SEED = int(os.environ.get("BIREME_FRAME_SEED", random.SystemRandom().randrange(1_000_000)))
 ENGINES = [1, 2, 3, 5]
 PARTITIONS = [2, 4, 7]
 # Parts of what the rows take in memory.
 MEMORY = [1.0, 0.25, 0.05]
-# Less than this is not worth the name: the buffers of one query's operators on one engine.
-ENGINE_BYTES_MIN = 64 << 20
+# What an engine needs for itself and for each partition, all of which sort at once: each with a batch and a merge.
+ENGINE_BYTES_MIN = 8 << 20
+PARTITION_BYTES_MIN = 10 << 20
 # What a row of DATA is taken to need in memory, reckoned from its types and not measured. With texts as Arrow views
 # it is about 100 bytes: 28 of numbers, 20 of the list, 32 of views, 17 of texts that are too long for a view. Some are
 # added for what comes with them.
@@ -99,7 +100,8 @@ def test_frames_answer_alike(binary, tables, tmp_path, engines, partitions, memo
     directory, expected = tables
     home = Home(binary)
     size = 3 * ROWS * ROW_BYTES
-    limit = max(int(size * memory), engines * ENGINE_BYTES_MIN)
+    least = ENGINE_BYTES_MIN + partitions * PARTITION_BYTES_MIN
+    limit = max(int(size * memory), engines * least)
     home.environment["BIREME_MEMORY_HOST_LIMIT"] = str(limit)
     try:
         home.bireme("cluster", "start", "--engines", engines)
@@ -112,6 +114,8 @@ def test_frames_answer_alike(binary, tables, tmp_path, engines, partitions, memo
             result.write_bytes(sql("--format", "parquet", query).stdout)
             answer = rows(duckdb.sql(f"FROM '{result}'"))
             assert answer == expected[name], f"{name}: {len(answer)} rows of {len(expected[name])}, seed {SEED}"
+        if limit < size / 2:
+            assert sum(home.stats()["copy-host-to-disk-bytes"]) > 0, "frames fit in half of what they take"
         sql("DROP TABLE a; DROP TABLE b; DROP TABLE c")
     finally:
         home.close()

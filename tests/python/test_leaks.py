@@ -6,13 +6,10 @@ BIREME_LEAK_QUERIES is the number of queries.
 import os
 import pathlib
 import random
-import re
 import subprocess
 import time
 
-import nbformat
 from conftest import Home, processes_of
-from nbformat.v4 import new_code_cell, new_notebook
 
 QUERIES = int(os.environ.get("BIREME_LEAK_QUERIES", "60"))
 IS_LONG = QUERIES >= 1000
@@ -22,7 +19,6 @@ WARM_UP = QUERIES if IS_LONG else 18
 GROWTH = 0 if IS_LONG else 1 << 20
 ROWS = 300_000
 SETTLED_SECONDS = 60
-UNITS = ["B", "KiB", "MiB", "GiB"]
 # Memory goes back to the system when nothing has run for 5 s; ended queries are let go of after 10 s.
 STEADY_LOOKS = 20
 MAKE = f"""CREATE TABLE f AS SELECT k, n, 'a text of some length ' || n AS s
@@ -77,7 +73,8 @@ def after_queries(home, count, chance):
     assert cancelled >= count // 3 - 2, "a third is to be cancelled"
     home.bireme("sql", "--session", "s", "DROP TABLE f; DROP TABLE IF EXISTS g")
     held = settled(home)
-    for engine, bytes_in_use in zip(held, in_use(home)):
+    # What each engine's allocator has handed out.
+    for engine, bytes_in_use in zip(held, home.stats()["heap-live-bytes"]):
         engine["heap"] = bytes_in_use
     return held
 
@@ -111,17 +108,6 @@ def settled(home):
 def steady(one, other):
     grown = [abs(other[kind] - one[kind]) for kind in ("resident", "shared")]
     return one["files"] == other["files"] and one["open"] == other["open"] and max(grown) < 1 << 20
-
-
-def in_use(home):
-    """What each engine's allocator has handed out, as `%stats` says."""
-    path = pathlib.Path(home.path)
-    nbformat.write(new_notebook(cells=[new_code_cell("%stats --all")]), path / "stats.ipynb")
-    home.bireme("run", "--session", "s", "-o", path / "told.ipynb", path / "stats.ipynb")
-    (told,) = nbformat.read(path / "told.ipynb", as_version=4).cells[0].outputs
-    (line,) = [line for line in told.data["text/plain"].splitlines() if "heap-live-bytes" in line]
-    numbers = [cell.split() for cell in re.split("[│┆]", line)[2:-2]]
-    return [int(float(number) * 1024 ** UNITS.index(unit)) for number, unit in numbers]
 
 
 def reserved(home):

@@ -14,6 +14,10 @@ const SPILLABLE_PERCENT: usize = 85;
 /// But a consumer that holds next to nothing cannot spill either, so it gets up to this part of its
 /// share whatever others hold.
 const FLOOR_PART: usize = 8;
+/// And its first batch, up to this part of the limit and below this part of it in all: a sorter that is refused another
+/// batch spills, but one that is refused its first fails.
+const FIRST_PART: usize = 16;
+const FIRST_PERCENT: usize = 90;
 /// A consumer that can spill and gives back a part has begun to sort or to emit, and needs up to
 /// so many times what it still holds. That much, if it held it before, is kept for it from others
 /// that can spill.
@@ -147,6 +151,10 @@ impl HostLedger {
         let kept_for_others = self.kept - consumer.kept();
         let claimed = total.saturating_add(kept_for_others);
         if claimed <= percent(PRESSURE_PERCENT) {
+            return None;
+        }
+        let is_first = consumer.used == 0 && additional <= limit / FIRST_PART;
+        if is_first && total <= percent(FIRST_PERCENT) {
             return None;
         }
         let share = self.share(consumer, percent(SPILLABLE_PERCENT));

@@ -109,6 +109,23 @@ fn under_pressure_a_spiller_is_held_to_its_share_of_active_ones() {
     second.try_grow(100 * KIB).unwrap();
 }
 
+/// Refused another batch it would spill; refused the first it fails, with memory left.
+#[test]
+fn the_first_batch_of_a_spiller_is_not_held_to_its_share() {
+    let budget = Budget::new(1600 * KIB, 0);
+    let pool = pool(&budget, "a");
+    let others: Vec<_> = (0..20).map(|i| spiller(&pool, &format!("s{i}"))).collect();
+    for other in &others {
+        other.try_grow(62 * KIB).unwrap();
+    }
+    let late = spiller(&pool, "late");
+    // Its share is a part of 21 of 85 %, 64 KiB.
+    late.try_grow(100 * KIB).unwrap();
+    late.try_grow(KIB).unwrap_err();
+    let last = spiller(&pool, "last");
+    last.try_grow(101 * KIB).unwrap_err();
+}
+
 #[test]
 fn queries_share_before_consumers_do() {
     let budget = Budget::new(1200 * KIB, 0);
