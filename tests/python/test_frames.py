@@ -97,6 +97,7 @@ def rows(result):
 
 @pytest.mark.parametrize(("engines", "partitions", "memory"), cases())
 def test_frames_answer_alike(binary, tables, tmp_path, engines, partitions, memory):
+    print(f"BIREME_FRAME_SEED={SEED}")
     directory, expected = tables
     home = Home(binary)
     size = 3 * ROWS * ROW_BYTES
@@ -113,7 +114,7 @@ def test_frames_answer_alike(binary, tables, tmp_path, engines, partitions, memo
             result = tmp_path / "result.parquet"
             result.write_bytes(sql("--format", "parquet", query).stdout)
             answer = rows(duckdb.sql(f"FROM '{result}'"))
-            assert answer == expected[name], f"{name}: {len(answer)} rows of {len(expected[name])}, seed {SEED}"
+            assert answer == expected[name], f"{name}: {len(answer)} rows of {len(expected[name])}"
         if limit < size / 2:
             assert sum(home.stats()["copy-host-to-disk-bytes"]) > 0, "frames fit in half of what they take"
         sql("DROP TABLE a; DROP TABLE b; DROP TABLE c")

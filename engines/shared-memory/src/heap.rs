@@ -21,8 +21,8 @@ pub fn heap_live_bytes() -> Option<u64> {
     None
 }
 
-/// Gives it back to the system, which takes some 60 ms for each gigabyte; whoever asks for memory next waits for new pages.
-/// Does nothing where the allocator has no way to be told.
+/// Gives what has been freed back to the system, which takes some 60 ms for each gigabyte; whoever asks for
+/// memory next waits for new pages. Does nothing where the allocator has no way to be told.
 pub fn give_back_freed() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) may be called at any time by any thread; it only touches what is free.
