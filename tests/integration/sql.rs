@@ -87,6 +87,24 @@ fn files_are_tables() {
 }
 
 #[test]
+fn a_store_elsewhere_is_refused_and_its_secrets_are_not_told() {
+    let cluster = TestCluster::start(1);
+    let url = "s3://me:secret@bucket/rows.parquet";
+    for statement in [
+        format!("SELECT * FROM '{url}'"),
+        format!("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '{url}'"),
+        format!("COPY (SELECT 1) TO '{url}'"),
+    ] {
+        let said = cluster.sql_error(&statement);
+        assert!(
+            said.contains("InvalidArgument: open s3://bucket/rows.parquet: "),
+            "{said}"
+        );
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[test]
 fn a_misspelt_name_gets_a_hint() {
     let cluster = TestCluster::start(1);
     let message =

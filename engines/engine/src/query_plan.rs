@@ -76,6 +76,7 @@ pub(crate) fn prepare(
             format!("run {}: this statement gives no rows here", plan.display()),
         )),
         LogicalPlan::Copy(mut copy) => {
+            table_files::check_local(&copy.output_url)?;
             copy.output_url = table_files::absolute(&copy.output_url, directory);
             tell_arrow_files(&mut copy).map_err(|error| fault_from(&error))?;
             Ok(LogicalPlan::Copy(copy))

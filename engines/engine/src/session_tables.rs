@@ -265,6 +265,9 @@ pub(crate) async fn external_table(
             "make an external table from another statement".to_string(),
         ));
     };
+    for location in &command.locations {
+        table_files::check_local(location).map_err(external)?;
+    }
     locate(&mut command, directory);
     let kind = command.file_type.to_uppercase();
     let factory = state.table_factories().get(kind.as_str()).ok_or_else(|| {

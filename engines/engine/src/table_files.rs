@@ -75,6 +75,28 @@ pub(crate) fn absolute(path: &str, directory: &str) -> String {
     }
 }
 
+/// Refuses a URL of anything but a file. What its user part or its query may keep secret is not told.
+///
+/// # Errors
+/// It is one.
+pub(crate) fn check_local(location: &str) -> Result<(), Fault> {
+    let Some((scheme, rest)) = location.split_once("://") else {
+        return Ok(());
+    };
+    if scheme.eq_ignore_ascii_case("file") {
+        return Ok(());
+    }
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    let text = format!(
+        "open {scheme}://{host}{path}: engines read and write files of their own hosts, and no store \
+         for {scheme} is known here"
+    );
+    let hint = "copy it to a disk that every engine sees, or mount it there";
+    Err(Fault::new(ErrorCode::InvalidArgument, text).with_hint(hint))
+}
+
 fn dirs_home() -> Option<String> {
     bireme_settings::environment("HOME")
 }
@@ -100,6 +122,7 @@ pub(crate) async fn open(
     state: &dyn Session,
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let location = absolute(path, directory);
+    check_local(&location).map_err(external)?;
     let location = match Path::new(&location).is_dir() && !location.ends_with('/') {
         true => format!("{location}/"),
         false => location,
@@ -211,7 +234,7 @@ fn format(ending: &Ending, options: TableOptions) -> Arc<dyn FileFormat> {
     }
 }
 
-/// The first local file a location matches; a remote one is taken as it is.
+/// The first file a location matches; a URL is taken as it is.
 fn first_match(location: &str) -> Result<String, Fault> {
     if location.contains("://") {
         return Ok(location.to_string());
@@ -289,6 +312,24 @@ mod tests {
         assert_eq!(absolute("a/b.csv", "/home/x/"), "/home/x/a/b.csv");
         assert_eq!(absolute("/a/b.csv", "/home/x"), "/a/b.csv");
         assert_eq!(absolute("s3://bucket/k", "/home/x"), "s3://bucket/k");
+    }
+
+    #[test]
+    fn urls_of_stores_are_refused_without_their_secrets() {
+        for local in ["/a/b.csv", "file:///a/b.csv", "a@b/c.csv"] {
+            assert!(check_local(local).is_ok(), "{local}");
+        }
+        for (url, told) in [
+            ("s3://me:secret@bucket/k.csv", "open s3://bucket/k.csv: "),
+            (
+                "https://host/a@b.csv?token=secret",
+                "open https://host/a@b.csv: ",
+            ),
+        ] {
+            let message = check_local(url).unwrap_err().message;
+            assert!(message.starts_with(told), "{message}");
+            assert!(!message.contains("secret"), "{message}");
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ const SPILLABLE_PERCENT: usize = 85;
 /// But a consumer that holds next to nothing cannot spill either, so it gets up to this part of its
 /// share whatever others hold.
 const FLOOR_PART: usize = 8;
-/// And its first batch, up to this part of the limit and below this part of it in all: a sorter that is refused another
-/// batch spills, but one that is refused its first fails.
+/// It also gets its first batch, of up to this part of the limit, until so much of the limit is held in all: a
+/// sorter that is refused another batch spills, but one that is refused its first fails.
 const FIRST_PART: usize = 16;
 const FIRST_PERCENT: usize = 90;
 /// A consumer that can spill and gives back a part has begun to sort or to emit, and needs up to

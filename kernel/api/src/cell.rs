@@ -31,9 +31,11 @@ pub extern "C" fn bireme_cell_begin(report: i32, slot: *const AtomicPtr<()>) {
         if thread.id() == cell {
             let message = told(message);
             let calls = panic.location().map(calls).unwrap_or_default();
-            let lengths = [file, &message, &calls].map(str::len);
-            let [a, b, c] = lengths;
-            let head = format!("panic {line} {column} {a} {b} {c}\n");
+            let (of_file, of_message) = (file.len(), message.len());
+            let head = format!(
+                "panic {line} {column} {of_file} {of_message} {}\n",
+                calls.len()
+            );
             report_bytes(&[&head, file, &message, &calls].concat());
         } else {
             let name = thread.name().unwrap_or("without a name");
