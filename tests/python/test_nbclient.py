@@ -145,26 +145,37 @@ def test_a_cell_that_reads_fails_where_nobody_can_answer(bireme_kernel):
     assert "allow_stdin is false" in raised.value.evalue
 
 
-def test_a_cell_reads_what_the_user_types(bireme_kernel):
+ASK_WITH_EVCXR_INPUT = ':dep evcxr_input\nevcxr_input::get_password("key? ")'
+
+
+@pytest.mark.parametrize(
+    ("code", "prompt", "printed"),
+    [
+        (READ_LINE, {"prompt": "", "password": False}, ["name? "]),
+        (ASK_WITH_EVCXR_INPUT, {"prompt": "key? ", "password": True}, []),
+    ],
+)
+def test_a_cell_reads_what_the_user_types(bireme_kernel, code, prompt, printed):
     manager, client = start_new_kernel(kernel_name=bireme_kernel)
     try:
         asked = []
 
         def answer(message):
-            asked.append(message["content"]["prompt"])
+            asked.append(message["content"])
             client.input("Ada Lovelace")
 
         outputs = []
         reply = client.execute_interactive(
-            READ_LINE,
+            code,
             allow_stdin=True,
             stdin_hook=answer,
             output_hook=lambda message: outputs.append(message["content"]),
             timeout=CELL_SECONDS,
         )
         assert reply["content"]["status"] == "ok", reply["content"]
-        assert len(asked) == 1
-        assert any(output.get("text") == "name? " for output in outputs), outputs
+        assert asked == [prompt]
+        stdout = [output["text"] for output in outputs if output.get("name") == "stdout"]
+        assert stdout == printed, outputs
         values = [output["data"]["text/plain"] for output in outputs if "execution_count" in output and "data" in output]
         assert values == ['"Ada Lovelace"']
     finally:

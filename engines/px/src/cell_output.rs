@@ -8,7 +8,7 @@
 use crate::host_protocol::{Bundle, HostEvent, OutputStream};
 use crate::relay::{EventSink, Shared};
 use crate::reports::Reports;
-use crate::user_output::{FAILED, PANICKED, Piece};
+use crate::user_output::{FAILED, InputRequest, PANICKED, Piece};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -46,6 +46,8 @@ pub(crate) struct CellOutput {
     in_tail: bool,
     result_told: bool,
     lines: Vec<Line>,
+    /// The line that says how the next line of input is asked for.
+    asked: Option<String>,
 }
 
 /// A line for evcxr.
@@ -68,6 +70,7 @@ impl CellOutput {
             in_tail: false,
             result_told: false,
             lines: Vec::new(),
+            asked: None,
         }
     }
 
@@ -77,6 +80,7 @@ impl CellOutput {
         self.in_tail = false;
         self.result_told = false;
         self.lines.clear();
+        self.asked = None;
     }
 
     /// Tells that a cell begins to run.
@@ -86,8 +90,19 @@ impl CellOutput {
 
     /// Tells that the cell waits for a line, behind what it has printed.
     pub(crate) fn input_wanted(&mut self, id: u64) {
+        let asked = self.asked.take();
+        let asked = asked.and_then(|line| InputRequest::from_line(&line));
+        let InputRequest {
+            prompt,
+            is_password,
+        } = asked.unwrap_or_default();
         self.flush();
-        self.tell(HostEvent::InputWanted { id }, b"");
+        let event = HostEvent::InputWanted {
+            id,
+            prompt,
+            is_password,
+        };
+        self.tell(event, b"");
     }
 
     /// When gathered text has to be told.
@@ -103,6 +118,8 @@ impl CellOutput {
 
     /// The lines for evcxr with which the cell ended.
     pub(crate) fn take_lines(&mut self) -> Vec<String> {
+        self.take_request_for_text();
+        self.flush();
         let lines = std::mem::take(&mut self.lines);
         lines.into_iter().map(|line| line.line).collect()
     }
@@ -123,6 +140,11 @@ impl CellOutput {
 
     /// A line that evcxr would read, with what the cell reported before it.
     pub(crate) fn line(&mut self, line: String, reports: &Reports) {
+        if InputRequest::from_line(&line).is_some() {
+            self.take_lines_for_text();
+            self.asked = Some(line);
+            return;
+        }
         let reported = match line.as_str() {
             PANICKED => reports.panic.is_some(),
             FAILED => reports.error.is_some(),
@@ -141,6 +163,14 @@ impl CellOutput {
     pub(crate) fn take_lines_for_text(&mut self) {
         let printed: Vec<Line> = self.lines.extract_if(.., |line| !line.reported).collect();
         for Line { line, .. } in printed {
+            self.text(OutputStream::Stdout, format!("{line}\n").as_bytes());
+        }
+        self.take_request_for_text();
+    }
+
+    /// A cell that does something else than to wait for a line printed the request itself.
+    fn take_request_for_text(&mut self) {
+        if let Some(line) = self.asked.take() {
             self.text(OutputStream::Stdout, format!("{line}\n").as_bytes());
         }
     }

@@ -95,6 +95,10 @@ pub enum HostEvent {
     InputWanted {
         /// The cell.
         id: u64,
+        /// What the crate `evcxr_input` asks the user with; empty for a cell that just reads.
+        prompt: String,
+        /// Whether what is typed is not to be seen.
+        is_password: bool,
     },
     /// Bytes a cell wrote; they are the frame's body, in any encoding and cut anywhere.
     Output {

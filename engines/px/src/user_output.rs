@@ -15,6 +15,11 @@ pub(crate) const PANICKED: &str = "EVCXR_PANIC_NOTIFICATION";
 pub(crate) const FAILED: &str = "EVCXR_ERROR_OCCURRED";
 /// What stands before the name of a variable that evcxr is to forget.
 pub(crate) const CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
+/// What stands before the prompt of a line that the crate `evcxr_input` reads next, and of a password.
+const INPUT_REQUEST: &str = "EVCXR_INPUT_REQUEST:";
+const PASSWORD_REQUEST: &str = "EVCXR_INPUT_REQUEST_PASSWORD:";
+/// What a marker line may begin with.
+const PREFIXES: [&str; 3] = [CHANGED_TYPE, INPUT_REQUEST, PASSWORD_REQUEST];
 /// Lines of evcxr's generated code that evcxr itself wants to read.
 const WHOLE_LINES: [&str; 2] = [PANICKED, FAILED];
 /// The longest marker line that is waited for.
@@ -34,8 +39,28 @@ pub enum Piece {
         /// The content, invalid UTF-8 replaced.
         content: String,
     },
-    /// A line for evcxr, without its newline.
+    /// A line for evcxr, or an [`InputRequest`], without its newline.
     Line(String),
+}
+
+/// How a line that a cell wants is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct InputRequest {
+    pub(crate) prompt: String,
+    pub(crate) is_password: bool,
+}
+
+impl InputRequest {
+    /// What a marker line asks for, if it is such a line.
+    pub(crate) fn from_line(line: &str) -> Option<InputRequest> {
+        let request = |prompt: &str, is_password| InputRequest {
+            prompt: prompt.to_string(),
+            is_password,
+        };
+        let password = line.strip_prefix(PASSWORD_REQUEST);
+        let password = password.map(|prompt| request(prompt, true));
+        password.or_else(|| Some(request(line.strip_prefix(INPUT_REQUEST)?, false)))
+    }
 }
 
 /// The state between two reads of a cell's standard output.
@@ -217,7 +242,7 @@ fn classify(bytes: &[u8]) -> Marker {
         let mime = mime.trim().to_string();
         return Marker::Begin { mime, length };
     }
-    if WHOLE_LINES.contains(&line) || line.starts_with(CHANGED_TYPE) {
+    if WHOLE_LINES.contains(&line) || PREFIXES.iter().any(|prefix| line.starts_with(prefix)) {
         let line = line.to_string();
         return Marker::Line { line, length };
     }
@@ -226,8 +251,9 @@ fn classify(bytes: &[u8]) -> Marker {
 
 fn could_begin(line: &str) -> bool {
     WHOLE_LINES.iter().any(|whole| whole.starts_with(line))
-        || [BEGIN, CHANGED_TYPE]
+        || PREFIXES
             .iter()
+            .chain([&BEGIN])
             .any(|prefix| prefix.starts_with(line) || line.starts_with(prefix))
 }
 

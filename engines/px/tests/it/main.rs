@@ -230,7 +230,7 @@ fn child_processes_print_and_read_too() {
     driver.run(&library);
     let is_asked = |told: &[Told]| {
         told.iter()
-            .any(|told| matches!(told.event, HostEvent::InputWanted { id: 1 }))
+            .any(|told| matches!(told.event, HostEvent::InputWanted { id: 1, .. }))
     };
     driver.wait_for(is_asked);
     driver.relay.give_input("Ada").unwrap();
@@ -239,6 +239,35 @@ fn child_processes_print_and_read_too() {
     let told = driver.told();
     assert_eq!(written(&told, OutputStream::Stdout), b"child of Ada\n");
     assert_eq!(written(&told, OutputStream::Stderr), b"error\n");
+}
+
+/// The crate `evcxr_input` prints a line with its prompt; what only looks like one is text.
+#[test]
+fn a_prompt_is_told_when_a_line_is_read_after_it() {
+    let mut driver = Driver::start();
+    let library = driver.compile(
+        r#"
+        println!("EVCXR_INPUT_REQUEST:not asked");
+        println!("EVCXR_INPUT_REQUEST_PASSWORD:your key: ");
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).unwrap();
+        println!("{line}EVCXR_INPUT_REQUEST:the end");
+        "#,
+    );
+    driver.relay.begin(Some(1));
+    driver.run(&library);
+    let wanted = HostEvent::InputWanted {
+        id: 1,
+        prompt: "your key: ".into(),
+        is_password: true,
+    };
+    driver.wait_for(|told: &[Told]| told.iter().any(|told| told.event == wanted));
+    driver.relay.give_input("swordfish").unwrap();
+    driver.answer();
+    driver.relay.end(false);
+    let written = written(&driver.told(), OutputStream::Stdout);
+    let expected = "EVCXR_INPUT_REQUEST:not asked\nswordfish\nEVCXR_INPUT_REQUEST:the end\n";
+    assert_eq!(String::from_utf8(written).unwrap(), expected);
 }
 
 #[test]

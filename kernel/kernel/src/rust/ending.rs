@@ -2,6 +2,7 @@
 //! nobody can give.
 
 use super::host::RustHost;
+use super::routes::InputRequest;
 use bireme_jupyter::wire::CellError;
 use bireme_jupyter::{ExecuteContext, InputError};
 use bireme_px::host_protocol::HostRequest;
@@ -12,13 +13,14 @@ use tokio::sync::{mpsc, oneshot};
 pub(super) async fn answer(
     host: &RustHost,
     context: &ExecuteContext,
-    wanted: &mut mpsc::Receiver<()>,
+    wanted: &mut mpsc::Receiver<InputRequest>,
 ) -> InputError {
     loop {
-        if wanted.recv().await.is_none() {
+        let Some(request) = wanted.recv().await else {
             return std::future::pending().await;
-        }
-        match context.input("", false).await {
+        };
+        let asked = context.input(&request.prompt, request.is_password);
+        match asked.await {
             Ok(line) => {
                 host.send(HostRequest::Input { line }).await;
             }

@@ -50,9 +50,15 @@ pub(crate) struct Following {
     /// Its code runs.
     pub(crate) begun: oneshot::Receiver<()>,
     /// It waits for a line of standard input.
-    pub(crate) input: mpsc::Receiver<()>,
+    pub(crate) input: mpsc::Receiver<InputRequest>,
     /// How it ended.
     pub(crate) end: oneshot::Receiver<Ended>,
+}
+
+/// A line of standard input that a cell waits for.
+pub(crate) struct InputRequest {
+    pub(crate) prompt: String,
+    pub(crate) is_password: bool,
 }
 
 /// The end of an evaluation.
@@ -71,7 +77,7 @@ struct Cell {
     /// Taken when its code begins to run.
     begun: Option<oneshot::Sender<()>>,
     /// Told when it waits for a line of standard input.
-    input: mpsc::Sender<()>,
+    input: mpsc::Sender<InputRequest>,
     /// Taken at the end.
     end: Option<oneshot::Sender<Ended>>,
     /// A cell of our own, such as that of parameters, shows nothing.
@@ -97,12 +103,12 @@ impl Routes {
         self.progress.subscribe()
     }
 
-    /// Makes a cell the one that outputs belong to.
+    /// Makes a cell the one that outputs belong to. Of a host that is gone it hears the end at once.
     pub(crate) fn begin(&self, id: u64, context: ExecuteContext, is_quiet: bool) -> Following {
         let (begun_tx, begun) = oneshot::channel();
         let (input_tx, input) = mpsc::channel(1);
         let (end_tx, end) = oneshot::channel();
-        self.lock().cell = Some(Cell {
+        let cell = Cell {
             id,
             context,
             is_running: false,
@@ -111,7 +117,12 @@ impl Routes {
             end: Some(end_tx),
             is_quiet,
             value: None,
-        });
+        };
+        let mut state = self.lock();
+        // The phase is set before cells are let go of, so none is kept for ever.
+        let is_gone = matches!(*self.phase.borrow(), Phase::Ended { .. });
+        state.cell = (!is_gone).then_some(cell);
+        drop(state);
         Following { begun, input, end }
     }
 
@@ -153,13 +164,17 @@ impl Routes {
             }
             HostEvent::Progress { id, text } => self.tell_progress(id, text),
             HostEvent::Started { id } => self.start(id),
-            HostEvent::InputWanted { id } => {
-                let state = self.lock();
-                if let Some(cell) = state.cell.as_ref().filter(|cell| cell.id == id) {
-                    // A line is being asked for already.
-                    let _ = cell.input.try_send(());
-                }
-            }
+            HostEvent::InputWanted {
+                id,
+                prompt,
+                is_password,
+            } => self.want_input(
+                id,
+                InputRequest {
+                    prompt,
+                    is_password,
+                },
+            ),
             HostEvent::Output { stream, .. } => self.with_cell(None, |context| {
                 let name = match stream {
                     OutputStream::Stdout => StreamName::Stdout,
@@ -248,6 +263,14 @@ impl Routes {
             // A cell without a limit does not listen.
             let _ = cell.begun.take().map(|begun| begun.send(()));
             self.progress.send_replace(String::new());
+        }
+    }
+
+    fn want_input(&self, id: u64, request: InputRequest) {
+        let state = self.lock();
+        if let Some(cell) = state.cell.as_ref().filter(|cell| cell.id == id) {
+            // A line is being asked for already.
+            let _ = cell.input.try_send(request);
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn standard_input_is_asked_for(host: &mut Host) {
         let wanted = loop {
             let told = host.next();
             match told.event {
-                HostEvent::InputWanted { id } => break id,
+                HostEvent::InputWanted { id, .. } => break id,
                 HostEvent::Output { .. } => printed.extend(told.body),
                 _ => {}
             }
