@@ -21,8 +21,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// A snapshot that has not gone on in the place of an interrupted cell after this long is given up,
 /// and all variables with it: a cell that is never over would cost more.
 const TAKEOVER_LIMIT: Duration = Duration::from_secs(10);
-/// After this long nothing is ended any more.
-const LOOK_LIMIT: Duration = Duration::from_secs(60);
+/// After this long a cell that waits behind an interrupted one is told of it, and every so often again.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The evaluations of one host.
 pub struct Evaluations {
@@ -195,19 +195,33 @@ impl Evaluations {
         }
     }
 
-    /// Ends what an interrupted evaluation runs, until evcxr gives up, and answers in time.
+    /// Ends what an interrupted evaluation runs, until evcxr gives up, and answers in time. That evcxr
+    /// goes on computing types, only the end of the process would end, and with it every variable: that is
+    /// for the user to decide.
     fn end(&self, id: u64) {
         let begun = Instant::now();
-        while begun.elapsed() < LOOK_LIMIT
-            && let Some(phase) = self.end_once(id)
-        {
+        let mut told = 0;
+        while let Some(phase) = self.end_once(id) {
             if begun.elapsed() > ANSWER_LIMIT {
                 self.answer_early(id);
             }
             if begun.elapsed() > TAKEOVER_LIMIT && phase == Phase::Running {
                 self.kill_cell_host();
             }
+            let intervals = begun.elapsed().as_millis() / TELL_INTERVAL.as_millis();
+            if std::mem::replace(&mut told, intervals) < intervals {
+                let text = format!(
+                    "waiting for the compiler, which is at an interrupted cell for {} s; \
+                     a restart of the kernel would end it, and lose the variables",
+                    begun.elapsed().as_secs()
+                );
+                self.emitter.send(&HostEvent::Progress { id: None, text });
+            }
             std::thread::sleep(LOOK_INTERVAL);
+        }
+        if told > 0 {
+            let (id, text) = (None, String::new());
+            self.emitter.send(&HostEvent::Progress { id, text });
         }
     }
 
@@ -284,16 +298,23 @@ mod tests {
     use super::*;
     use bireme_px::frame::{Frame, read_frame};
     use std::fs::File;
+    use std::io::PipeReader;
     use std::os::fd::OwnedFd;
+    use tempfile::TempDir;
 
-    #[test]
-    fn a_refused_evaluation_is_answered_and_so_is_the_one_that_runs() {
+    fn evaluations() -> (TempDir, PipeReader, Evaluations) {
         let directory = tempfile::tempdir().unwrap();
-        let (mut answers, kernel) = std::io::pipe().unwrap();
+        let (answers, kernel) = std::io::pipe().unwrap();
         let emitter = Arc::new(Emitter::new(File::from(OwnedFd::from(kernel))));
         let nobody = Arc::new(|_: HostEvent, _: &[u8]| {});
         let relay = Relay::start(&directory.path().join("relay"), nobody).unwrap();
         let evaluations = Evaluations::new(emitter, Arc::new(relay));
+        (directory, answers, evaluations)
+    }
+
+    #[test]
+    fn a_refused_evaluation_is_answered_and_so_is_the_one_that_runs() {
+        let (_directory, mut answers, evaluations) = evaluations();
         evaluations.add(1);
         assert!(evaluations.take(1));
         evaluations.add(2);
@@ -309,5 +330,26 @@ mod tests {
             answered.push((id, outcome == Outcome::Ok));
         }
         assert_eq!(answered, [(2, false), (1, true)]);
+    }
+
+    /// evcxr may compute types for long; the evaluator is never through here until it is said so.
+    #[test]
+    fn who_waits_behind_an_interrupted_evaluation_is_told_until_it_ends() {
+        let (_directory, mut answers, evaluations) = evaluations();
+        let evaluations = Arc::new(evaluations);
+        evaluations.add(1);
+        assert!(evaluations.take(1));
+        evaluations.interrupt();
+        let mut next = || read_frame(&mut answers).unwrap().unwrap().message;
+        assert!(matches!(next(), HostEvent::EvalDone { id: 1, .. }));
+        let HostEvent::Progress { id: None, text } = next() else {
+            panic!("no progress");
+        };
+        assert!(text.contains("at an interrupted cell for 1 s"), "{text}");
+        evaluations.finish(1, Outcome::Ok, Vec::new());
+        let over =
+            |event| matches!(event, HostEvent::Progress { id: None, text } if text.is_empty());
+        // It may be told a second time before it ends.
+        assert!((0..2).any(|_| over(next())));
     }
 }
