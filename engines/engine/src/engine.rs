@@ -333,7 +333,7 @@ impl Engine {
         let runtime_env = self
             .runtime_env(query, end)
             .map_err(|error| fault_from(&error))?;
-        let runtime_env = query_runtime(&runtime_env, &self.budget, query, end);
+        let runtime_env = query_runtime(&runtime_env, &self.budget, query, end, partitions);
         let builder = SessionStateBuilder::new()
             .with_default_features()
             .with_config(

@@ -32,8 +32,8 @@ const RECLAIMS_MAX: usize = 4;
 
 /// Something that gives host memory back on demand.
 pub trait Reclaim: fmt::Debug + Send + Sync {
-    /// Frees about so many bytes, if it can, and says how many.
-    fn reclaim(&self, bytes: usize) -> usize;
+    /// Frees about so many bytes, if it can, and says how many. What is being read stays unless `of_read`.
+    fn reclaim(&self, bytes: usize, of_read: bool) -> usize;
 
     /// Why the last attempt to write frames to disk failed, if it did.
     fn obstacle(&self) -> Option<String>;
@@ -172,9 +172,9 @@ impl Budget {
         frames.and_then(|frames| frames.obstacle())
     }
 
-    fn reclaim(&self, bytes: usize) -> usize {
+    fn reclaim(&self, bytes: usize, of_read: bool) -> usize {
         let frames = self.frames.get().and_then(Weak::upgrade);
-        frames.map_or(0, |frames| frames.reclaim(bytes))
+        frames.map_or(0, |frames| frames.reclaim(bytes, of_read))
     }
 
     /// Begins to free memory if it is short and frames hold some.
@@ -334,7 +334,7 @@ impl Budget {
         let held = text(consumer.map_or(0, |consumer| consumer.used));
         let share = match refusal {
             Refusal::Share(share) => format!(", its share under pressure is {}", text(share)),
-            Refusal::Limit | Refusal::Frames(_) => String::new(),
+            Refusal::Limit | Refusal::Frames(_) | Refusal::Read => String::new(),
             Refusal::Spilling => ", the rest is for those that spill".to_string(),
         };
         let largest = host
@@ -347,6 +347,9 @@ impl Budget {
             });
         let frames = match host.frames {
             0 => String::new(),
+            bytes if matches!(refusal, Refusal::Read) && obstacle.is_none() => {
+                format!("; frames hold {} while they are read", text(bytes))
+            }
             bytes => format!(
                 "; frames hold {} that cannot leave memory{}",
                 text(bytes),
@@ -421,10 +424,15 @@ impl MemoryPool for Budget {
                     return Err(self.refuse(reservation, additional, refusal));
                 }
             };
+            let of_read = host.comes_before_readers(self.host_limit(), id, additional);
             // Never under the lock: what leaves memory is counted, and takes a while to write.
             drop(host);
-            if self.reclaim(missing) == 0 {
-                return Err(self.refuse(reservation, additional, Refusal::Limit));
+            if self.reclaim(missing, of_read) == 0 {
+                let refusal = match of_read {
+                    true => Refusal::Limit,
+                    false => Refusal::Read,
+                };
+                return Err(self.refuse(reservation, additional, refusal));
             }
         }
         Ok(())

@@ -317,12 +317,12 @@ impl FrameStore {
 }
 
 impl Reclaim for FrameStore {
-    fn reclaim(&self, bytes: usize) -> usize {
+    fn reclaim(&self, bytes: usize, of_read: bool) -> usize {
         let wanted = bytes.max(RECLAIM_BYTES_MIN);
         let unread = self.demote(wanted, |partition, is_read| {
             partition.is_complete() && !is_read
         });
-        if unread >= bytes {
+        if unread >= bytes || !of_read {
             return unread;
         }
         // Of frames that are being read, what nobody holds just now.

@@ -22,8 +22,8 @@ const GRANULE: usize = 4096;
 /// What frames give back stays with this process for the next frame, up to this part of the budget and
 /// so many bytes: a page that the system has to find and clear first takes several times as long to
 /// write.
-const SPARE_PART: u64 = 8;
-const SPARE_BYTES_MAX: u64 = 1 << 30;
+const SPARE_PART: u64 = 2;
+const SPARE_BYTES_MAX: u64 = 4 << 30;
 /// Until nobody has asked for it for so long.
 const SPARE_FOR: Duration = Duration::from_secs(10);
 

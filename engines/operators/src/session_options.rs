@@ -17,6 +17,12 @@ const QUERY_HEADER: HeaderName = HeaderName::from_static("x-bireme-query");
 const SETTINGS_HEADER: HeaderName = HeaderName::from_static("x-bireme-settings");
 /// Settings beginning so are passed on.
 const PASSED_ON: [&str; 2] = ["datafusion.execution.", "datafusion.optimizer."];
+/// Spilled rows are merged from so many files at once that one part of so many of a partition's memory
+/// holds them, with so much of each: DataFusion takes as many as it is granted memory for, and what
+/// reads the merge is refused the rest.
+const MERGE_PART: usize = 2;
+const MERGED_FILE_BYTES: usize = 2 << 20;
+const MERGED_FILES_MAX: usize = 64;
 
 /// The headers of every task of the query.
 pub(crate) fn to_headers(query: QueryId, config: &SessionConfig) -> Result<HeaderMap> {
@@ -60,14 +66,18 @@ pub(crate) fn apply_settings(headers: &HeaderMap, config: &mut SessionConfig) ->
 }
 
 /// The runtime environment of an engine with reservations counted for this query, and refused once
-/// it has ended.
+/// it has ended. Its disk manager is the query's own, if it spills.
 pub fn query_runtime(
     runtime: &Arc<RuntimeEnv>,
     budget: &Arc<Budget>,
     query: QueryId,
     end: &QueryEnd,
+    partitions: usize,
 ) -> Arc<RuntimeEnv> {
     let mut of_query = RuntimeEnv::clone(runtime);
+    let files = budget.host_limit() / partitions.max(1) / MERGE_PART / MERGED_FILE_BYTES;
+    let files = files.clamp(2, MERGED_FILES_MAX);
+    of_query.disk_manager.set_max_spill_merge_fan_in(files);
     let part = budget.for_query(query.short());
     of_query.memory_pool = Arc::new(StoppablePool::new(part, end.clone()));
     Arc::new(of_query)

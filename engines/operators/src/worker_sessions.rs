@@ -67,15 +67,15 @@ impl WorkerSessionBuilder for WorkerSessions {
         } = context;
         let runtime = builder.runtime_env().take().unwrap_or_default();
         let config = builder.config().get_or_insert_default();
+        apply_settings(&headers, config)?;
         let end = config.get_extension::<QueryEnd>().unwrap_or_default();
         let runtime = match query_of(&headers) {
             Some(query) => {
                 let budget = self.exchange.spill_directory().budget();
-                query_runtime(&runtime, budget, query, &end)
+                query_runtime(&runtime, budget, query, &end, config.target_partitions())
             }
             None => runtime,
         };
-        apply_settings(&headers, config)?;
         config.set_extension(Arc::clone(&self.exchange));
         if let Some(frames) = &self.frames {
             config.set_extension(Arc::clone(frames));

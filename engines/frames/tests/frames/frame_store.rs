@@ -210,6 +210,34 @@ fn what_is_read_is_not_taken_from_under_the_reader() {
     expect_all(&read(&engine.store, other).unwrap());
 }
 
+/// Who can spill does so; who cannot, or holds too little, comes before the reader.
+#[test]
+fn operators_that_can_spill_leave_what_is_read() {
+    let engine = Engine::new(6 << 20, 64 << 20);
+    let segment = QueryId::random();
+    let whole = engine.persist(segment).unwrap();
+    let reader = engine.store.read(segment, 0, None).unwrap();
+    let resident = || engine.store.snapshot()[0].facts.host_bytes;
+    let before = resident();
+    assert!(before > 3 << 20, "{before}");
+    let pool = Arc::clone(&engine.budget) as Arc<dyn MemoryPool>;
+    let sort = MemoryConsumer::new("sort").with_can_spill(true);
+    let (sort, keys) = (
+        sort.register(&pool),
+        MemoryConsumer::new("keys").register(&pool),
+    );
+    sort.try_grow(300 << 10).unwrap();
+    let refused = sort.try_grow(3 << 20).unwrap_err().to_string();
+    assert!(refused.contains("while they are read"), "{refused}");
+    assert_eq!(resident(), before, "of {} bytes", whole.bytes);
+    keys.try_grow(3 << 20).unwrap();
+    assert!(resident() < before);
+    keys.free();
+    drop(reader);
+    sort.try_grow(3 << 20).unwrap();
+    expect_all(&read(&engine.store, segment).unwrap());
+}
+
 #[test]
 fn the_disk_limit_is_an_error_and_gives_back_what_was_written() {
     let engine = Engine::new(1 << 20, 2 << 20);

@@ -165,6 +165,7 @@ impl TestCluster {
                 &engine.budget,
                 query,
                 &QueryEnd::default(),
+                PARTITIONS,
             ))
             .with_distributed_channel_resolver(self.channels.clone());
         let topology = EngineTopology {
