@@ -51,7 +51,11 @@ pub(crate) fn layout(call: &Call) -> Result<PersistOptions, Fault> {
             .unwrap_or(call.position());
         return Err(fault.with_hint("leave one of the two out").at(position));
     }
-    Ok(PersistOptions { by, replicate })
+    Ok(PersistOptions {
+        by,
+        replicate,
+        spread: false,
+    })
 }
 
 /// What a statement has made: `frame f: 10 rows x 2 columns, 1 KB on 2 engines, by k, in 3 ms`.

@@ -6,9 +6,11 @@ import pathlib
 import signal
 import time
 
+import duckdb
+import nbformat
 import pytest
 
-from conftest import Home
+from conftest import Home, in_units
 from test_leaks import engines
 
 ROWS = 1_000_000
@@ -137,6 +139,27 @@ def test_scattered_rows_move_when_the_cluster_is_scaled(cluster):
     no_mapping_is_left(cluster)
 
 
+def test_rows_without_a_layout_spread_to_new_engines(cluster):
+    def held():
+        """Memory that each engine holds of `f`, as `%memory` tells it."""
+        succeeds(cluster, ["%memory"])
+        cells = nbformat.read(pathlib.Path(cluster.path) / "cells.out.ipynb", as_version=4).cells
+        text = "".join(output.data["text/plain"] for output in cells[0].outputs)
+        rows = [line.strip("│").split("┆") for line in text.splitlines() if "┆ frame f " in line]
+        return {int(engine): in_units(memory) for engine, _, memory, *_ in rows}
+
+    sql(cluster, f"CREATE TABLE f AS SELECT value AS k, value % 97 AS g, 'number ' || value AS s FROM range({ROWS})")
+    before = totals(cluster, "f")
+    assert list(held()) == [0, 1]
+    cluster.bireme("cluster", "scale", 4)
+    deadline = time.monotonic() + GONE_SECONDS
+    while list(shares := held()) != [0, 1, 2, 3]:
+        assert time.monotonic() < deadline, shares
+        time.sleep(0.1)
+    assert max(shares.values()) < 0.35 * sum(shares.values()), shares
+    assert totals(cluster, "f") == before
+
+
 # Each engine may hold about 60 MiB, and the two frames have 120.
 @pytest.mark.parametrize("cluster", [{"BIREME_MEMORY_HOST_LIMIT": str(120 << 20)}], indirect=True)
 def test_scattered_rows_give_way_to_others(cluster):
@@ -185,11 +208,35 @@ def test_a_frame_comes_back_as_it_went(cluster):
     no_mapping_is_left(cluster)
 
 
+def test_files_and_views_become_frames(cluster, tmp_path):
+    rows = "SELECT range AS k, range % 97 AS g, CASE WHEN range % 5 > 0 THEN 'number ' || range END AS s FROM range(200000)"
+    duckdb.sql(f"COPY ({rows}) TO '{tmp_path}/rows.parquet' (ROW_GROUP_SIZE 30000)")
+    duckdb.sql(f"COPY ({rows}) TO '{tmp_path}/rows.csv'")
+    succeeds(
+        cluster,
+        [
+            f"%scatter '{tmp_path}/*.parquet' --as p",
+            f"%scatter '{tmp_path}/rows.csv' --as c --by g",
+            f"%%sql v --lazy\nSELECT k, g, upper(s) AS s FROM '{tmp_path}/rows.parquet' WHERE g < 90",
+            "%scatter v --as w --replicate",
+            "%show w",
+        ],
+    )
+    shown = nbformat.read(pathlib.Path(cluster.path) / "cells.out.ipynb", as_version=4).cells[-1].outputs[-1]
+    # The frame is there without its files.
+    for path in tmp_path.iterdir():
+        path.rename(path.with_suffix(".gone"))
+    query = "SELECT count(*) AS n, sum(k) AS k, sum(g) AS g, count(s) AS s, max(s) AS m FROM {}"
+    expected = duckdb.sql(query.format(f"({rows})")).fetchall()[0]
+    assert totals(cluster, "p") == totals(cluster, "c") == list(map(str, expected))
+    of_view = f"(SELECT k, g, upper(s) AS s FROM ({rows}) WHERE g < 90)"
+    expected = duckdb.sql(query.format(of_view)).fetchall()[0]
+    assert totals(cluster, "w") == list(map(str, expected))
+    assert f"{expected[0]:_} rows" in shown.data["text/plain"], shown.data["text/plain"]
+
+
 def test_a_lost_part_says_what_it_was(cluster):
     succeeds(cluster, [MAKE, "%scatter large --as f"])
-    import os
-    import signal
-
     os.kill(engines(cluster)[1], signal.SIGKILL)
     deadline = time.monotonic() + GONE_SECONDS * 3
     while "scatter it again" not in (told := sql(cluster, "SELECT count(*) FROM f", check=False)):

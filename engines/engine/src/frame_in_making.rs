@@ -127,8 +127,8 @@ impl FrameInMaking {
             partitions: facts,
             lineage: self.lineage.clone(),
             owners: match self.keep.layout {
-                LayoutKind::Hash => owners_to_bytes(&deal(ranks)),
-                _ => Vec::new(),
+                LayoutKind::Replicated => Vec::new(),
+                _ => owners_to_bytes(&deal(ranks)),
             },
         };
         let entry = CatalogEntry {

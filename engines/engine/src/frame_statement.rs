@@ -119,11 +119,14 @@ impl FrameStatement {
         catalog: &Catalog,
         options: Option<&PersistOptions>,
     ) -> Result<(Keep, Option<usize>), Fault> {
+        let mut options = options.cloned().unwrap_or_default();
+        let spread = options.spread;
         let keep = |layout, columns| Keep {
             name: self.name.clone(),
             segment,
             layout,
             columns,
+            spread,
             sources: Sources::default(),
         };
         if self.action == FrameAction::Insert {
@@ -132,7 +135,6 @@ impl FrameStatement {
             return Ok((keep(layout.kind(), layout.columns), Some(partitions)));
         }
         let is_replicated = self.is_replicated()?;
-        let mut options = options.cloned().unwrap_or_default();
         if options.by.is_empty() && !options.replicate {
             options.by.clone_from(&self.by);
             options.replicate = is_replicated;

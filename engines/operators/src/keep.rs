@@ -30,6 +30,8 @@ pub struct Keep {
     pub layout: LayoutKind,
     /// The columns of a layout by hash.
     pub columns: Vec<String>,
+    /// Without a layout rows stay on their engines, or are dealt to all.
+    pub spread: bool,
     /// The files the rows come from, once the query is planned.
     pub sources: Sources,
 }
@@ -96,8 +98,8 @@ impl Keep {
                 or_failed(in_turn(all, partitions))?
             }
             LayoutKind::RoundRobin | LayoutKind::Unspecified => match placed.place {
-                Place::Everywhere => or_failed(in_turn(placed.plan, partitions))?,
-                Place::RankZero => placer.spread(placed).plan,
+                Place::Everywhere if !self.spread => or_failed(in_turn(placed.plan, partitions))?,
+                _ => placer.spread(placed).plan,
             },
         };
         Ok(Placed {

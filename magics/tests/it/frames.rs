@@ -19,7 +19,7 @@ async fn submitted(cell: &str) -> (String, PersistOptions) {
 fn by(columns: &[&str]) -> PersistOptions {
     PersistOptions {
         by: columns.iter().map(|column| (*column).to_string()).collect(),
-        replicate: false,
+        ..PersistOptions::default()
     }
 }
 

@@ -18,6 +18,8 @@ use bireme_protocol::{ErrorCode, Fault, QueryId};
 /// Buckets of an owner table, and bytes of each entry.
 const BUCKETS: usize = 256;
 const OWNER_BYTES: usize = 2;
+/// Rows without a layout are spread over more engines if there are so many: fewer are read by one as fast.
+const SPREAD_ROWS_MIN: u64 = 1 << 16;
 /// How often a segment is made again when engines end or are missing meanwhile.
 const ATTEMPTS_MAX: u32 = 3;
 /// How long it may take: the time a session gives its queries is another matter.
@@ -51,6 +53,7 @@ impl State {
 
     fn unsettled(&self) -> Vec<(Rebuild, Segment, PersistOptions)> {
         let mut unsettled = Vec::new();
+        let wanted = self.engines.wanted;
         for session in self.sessions.iter() {
             for entry in &session.entries {
                 let Some(frame) = &entry.frame else {
@@ -74,7 +77,8 @@ impl State {
                         segment: segment.id.clone(),
                         source,
                     };
-                    unsettled.push((rebuild, segment.clone(), options(frame)));
+                    let more = source == Source::Itself && is_of_fewer(segment, wanted);
+                    unsettled.push((rebuild, segment.clone(), options(frame, more)));
                 }
             }
         }
@@ -95,7 +99,10 @@ impl State {
             || match kind {
                 LayoutKind::Hash => segment.owners != dealt(wanted),
                 LayoutKind::Replicated => !(0..wanted).all(|rank| holders.contains(&rank)),
-                LayoutKind::RoundRobin | LayoutKind::Unspecified => false,
+                LayoutKind::RoundRobin | LayoutKind::Unspecified => {
+                    let rows: u64 = segment.partitions.iter().map(|part| part.rows).sum();
+                    rows >= SPREAD_ROWS_MIN && is_of_fewer(segment, wanted)
+                }
             }
     }
 
@@ -347,11 +354,18 @@ fn only(entry: &CatalogEntry, segment: &Segment) -> CatalogEntry {
     entry
 }
 
-fn options(frame: &Frame) -> PersistOptions {
+/// Whether a segment was made when there were fewer engines.
+fn is_of_fewer(segment: &Segment, engines: u32) -> bool {
+    (1..engines).any(|fewer| segment.owners == dealt(fewer))
+}
+
+/// How rows are kept again; those without a layout stay where they are unless they spread.
+fn options(frame: &Frame, spread: bool) -> PersistOptions {
     let layout = frame.layout.clone().unwrap_or_default();
     PersistOptions {
         replicate: layout.kind() == LayoutKind::Replicated,
         by: layout.columns,
+        spread,
     }
 }
 

@@ -291,6 +291,7 @@ fn by(columns: &[&str]) -> RunOptions {
         persist: Some(PersistOptions {
             by: columns.iter().map(|column| column.to_string()).collect(),
             replicate: columns.is_empty(),
+            spread: false,
         }),
         ..RunOptions::default()
     }
