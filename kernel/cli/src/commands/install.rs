@@ -72,13 +72,7 @@ fn prepare_rust(program: &Path, home: &Home, crates: &str) {
     terminal::note(&format!(
         "compiling what Rust cells link against{more}: a minute or more, once (--no-rust leaves it out)"
     ));
-    let prepared = Command::new(program.with_file_name("bireme-rust"))
-        .args(["prepare", "--home"])
-        .arg(home.root())
-        .env(PRELUDE_CRATES_ENV, crates)
-        .stdin(Stdio::null())
-        .status();
-    terminal::note(&match prepared {
+    terminal::note(&match preparation(program, home, crates).status() {
         Ok(status) if status.success() => "Rust cells are ready".to_owned(),
         Ok(status) if status.code() == Some(i32::from(WITHOUT_PRELUDE)) => {
             format!("Rust cells are ready, without {crates}: install again to try these again")
@@ -86,6 +80,17 @@ fn prepare_rust(program: &Path, home: &Home, crates: &str) {
         Ok(_) => "SQL cells are ready; the first Rust cell tries that again".to_owned(),
         Err(error) => format!("SQL cells are ready; bireme-rust cannot be started: {error}"),
     });
+}
+
+/// The program that compiles what Rust cells link against, and these crates, below a home.
+pub(crate) fn preparation(program: &Path, home: &Home, crates: &str) -> Command {
+    let mut command = Command::new(program.with_file_name("bireme-rust"));
+    command
+        .args(["prepare", "--home"])
+        .arg(home.root())
+        .env(PRELUDE_CRATES_ENV, crates)
+        .stdin(Stdio::null());
+    command
 }
 
 impl UninstallArguments {
