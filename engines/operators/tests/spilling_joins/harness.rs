@@ -52,10 +52,21 @@ pub(crate) struct Shape {
     pub(crate) seed: u64,
 }
 
+/// What a join compares: the number `k`, the text `s` that says the same, or both.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Keys {
+    Number,
+    Text,
+    Both,
+}
+
+pub(crate) const ALL_KEYS: [Keys; 3] = [Keys::Number, Keys::Text, Keys::Both];
+
 /// A join.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) kind: JoinType,
+    pub(crate) keys: Keys,
     pub(crate) mode: PartitionMode,
     pub(crate) filtered: bool,
     pub(crate) projected: bool,
@@ -92,10 +103,8 @@ impl Shape {
             (!random.is_multiple_of(9)).then(|| format!("{random:0width$}", width = 20 + row % 120))
         });
         let view: StringViewArray = text.collect();
-        let plain: StringArray = rows
-            .clone()
-            .map(|row| Some(format!("short {}", row % 13)))
-            .collect();
+        let text_of = |key: &Option<i64>| Some(format!("the number {}", (*key)?));
+        let plain: StringArray = keys.iter().map(text_of).collect();
         let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(rows.clone().map(|row| {
             (row % 5 != 0).then(|| {
                 (0..row % 4)
@@ -174,6 +183,7 @@ impl Case {
     pub(crate) fn new(kind: JoinType, build: Shape, probe: Shape) -> Self {
         Self {
             kind,
+            keys: Keys::Number,
             mode: PartitionMode::Partitioned,
             filtered: false,
             projected: false,
@@ -200,7 +210,13 @@ impl Case {
             MemorySourceConfig::try_new_exec(parts, shape.schema(), None).unwrap()
         };
         let (left, right) = (source(&left, &self.build), source(&right, &self.probe));
-        let key = || Arc::new(Column::new("k", 0)) as _;
+        let number = || Arc::new(Column::new("k", 0)) as _;
+        let text = || Arc::new(Column::new("s", 3)) as _;
+        let on = match self.keys {
+            Keys::Number => vec![(number(), number())],
+            Keys::Text => vec![(text(), text())],
+            Keys::Both => vec![(text(), text()), (number(), number())],
+        };
         let columns = match self.kind {
             JoinType::LeftSemi | JoinType::LeftAnti | JoinType::RightSemi | JoinType::RightAnti => {
                 5
@@ -209,7 +225,7 @@ impl Case {
             _ => 10,
         };
         let projection = self.projected.then(|| vec![columns - 1, 1, columns - 2]);
-        HashJoinExecBuilder::new(left, right, vec![(key(), key())], self.kind)
+        HashJoinExecBuilder::new(left, right, on, self.kind)
             .with_filter(self.filtered.then(filter))
             .with_partition_mode(self.mode)
             .with_null_equality(self.nulls)

@@ -1,7 +1,7 @@
 //! Every kind of join, with and without filter, in all, a quarter and a twentieth of what its build
 //! side takes.
 
-use crate::harness::{Case, KINDS, Shape, compare};
+use crate::harness::{ALL_KEYS, Case, KINDS, Shape, compare};
 use datafusion::common::{JoinType, NullEquality};
 use datafusion::physical_plan::joins::PartitionMode;
 use proptest::prelude::*;
@@ -22,10 +22,12 @@ const PROBE: Shape = Shape {
 };
 
 async fn all_kinds(mode: PartitionMode, build: Shape, probe: Shape) {
+    let mut keys = ALL_KEYS.into_iter().cycle();
     for kind in KINDS {
         for filtered in [false, true] {
             let case = Case {
                 mode,
+                keys: keys.next().unwrap(),
                 filtered,
                 ..Case::new(kind, build, probe)
             };
@@ -76,8 +78,10 @@ async fn nulls_that_are_equal_meet() {
         null_in: 500,
         ..PROBE
     };
+    let mut keys = ALL_KEYS.into_iter().cycle();
     for kind in KINDS {
         let case = Case {
+            keys: keys.next().unwrap(),
             nulls: NullEquality::NullEqualsNull,
             ..Case::new(kind, build, probe)
         };
@@ -147,8 +151,9 @@ fn shape() -> impl Strategy<Value = Shape> {
 
 fn case() -> impl Strategy<Value = Case> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (0..KINDS.len(), flags, shape(), shape(), any::<bool>()).prop_map(
-        |(kind, (collected, filtered, projected, skewed), build, probe, equal)| {
+    let join = (0..KINDS.len(), 0..ALL_KEYS.len());
+    (join, flags, shape(), shape(), any::<bool>()).prop_map(
+        |((kind, keys), (collected, filtered, projected, skewed), build, probe, equal)| {
             let skewed = skewed && probe.same_key_in != 50;
             let build = Shape {
                 same_key_in: if skewed { 2 } else { build.same_key_in },
@@ -163,6 +168,7 @@ fn case() -> impl Strategy<Value = Case> {
                 },
                 filtered,
                 projected,
+                keys: ALL_KEYS[keys],
                 nulls: match equal {
                     true => NullEquality::NullEqualsNull,
                     false => NullEquality::NullEqualsNothing,
