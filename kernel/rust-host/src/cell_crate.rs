@@ -7,7 +7,7 @@
 
 use crate::cargo_output::follow;
 use crate::error::RustHostError;
-use crate::session_directory::{make, toml_string, write, write_cargo_config};
+use crate::session_directory::{cargo_config, make, toml_string, write, write_cargo_config};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::ffi::OsStr;
@@ -86,7 +86,7 @@ impl CellCrate {
     /// When it cannot be made.
     pub fn new(home: &Path, compiler: &str) -> Result<CellCrate, RustHostError> {
         let mut hasher = DefaultHasher::new();
-        (compiler, packed::MANIFEST).hash(&mut hasher);
+        (compiler, packed::MANIFEST, cargo_config()).hash(&mut hasher);
         let name = format!("{:016x}", hasher.finish());
         let host = compiler
             .lines()
