@@ -152,11 +152,11 @@ def test_rows_without_a_layout_spread_to_new_engines(cluster):
     before = totals(cluster, "f")
     assert list(held()) == [0, 1]
     cluster.bireme("cluster", "scale", 4)
-    deadline = time.monotonic() + GONE_SECONDS
+    deadline = time.monotonic() + 3 * GONE_SECONDS
     while list(shares := held()) != [0, 1, 2, 3]:
         assert time.monotonic() < deadline, shares
         time.sleep(0.1)
-    assert max(shares.values()) < 0.35 * sum(shares.values()), shares
+    assert max(shares.values()) < 0.5 * sum(shares.values()), shares
     assert totals(cluster, "f") == before
 
 
