@@ -5,10 +5,10 @@
 //! `bireme` crate comes whole, in one block. Inside the marks of the tail expression a value is the
 //! cell's result.
 
-use crate::host_protocol::{Bundle, HostEvent, OutputStream};
+use crate::host_protocol::{Bundle, HostEvent, InputRequest, OutputStream};
 use crate::relay::{EventSink, Shared};
 use crate::reports::Reports;
-use crate::user_output::{FAILED, InputRequest, PANICKED, Piece};
+use crate::user_output::{FAILED, PANICKED, Piece, input_request};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -46,8 +46,8 @@ pub(crate) struct CellOutput {
     in_tail: bool,
     result_told: bool,
     lines: Vec<Line>,
-    /// The line that says how the next line of input is asked for.
-    asked: Option<String>,
+    /// How the next line of input is asked for, and the line that says so.
+    asked: Option<(InputRequest, String)>,
 }
 
 /// A line for evcxr.
@@ -90,19 +90,9 @@ impl CellOutput {
 
     /// Tells that the cell waits for a line, behind what it has printed.
     pub(crate) fn input_wanted(&mut self, id: u64) {
-        let asked = self.asked.take();
-        let asked = asked.and_then(|line| InputRequest::from_line(&line));
-        let InputRequest {
-            prompt,
-            is_password,
-        } = asked.unwrap_or_default();
+        let (request, _) = self.asked.take().unwrap_or_default();
         self.flush();
-        let event = HostEvent::InputWanted {
-            id,
-            prompt,
-            is_password,
-        };
-        self.tell(event, b"");
+        self.tell(HostEvent::InputWanted { id, request }, b"");
     }
 
     /// When gathered text has to be told.
@@ -140,9 +130,9 @@ impl CellOutput {
 
     /// A line that evcxr would read, with what the cell reported before it.
     pub(crate) fn line(&mut self, line: String, reports: &Reports) {
-        if InputRequest::from_line(&line).is_some() {
+        if let Some(request) = input_request(&line) {
             self.take_lines_for_text();
-            self.asked = Some(line);
+            self.asked = Some((request, line));
             return;
         }
         let reported = match line.as_str() {
@@ -170,7 +160,7 @@ impl CellOutput {
 
     /// A cell that does something else than to wait for a line printed the request itself.
     fn take_request_for_text(&mut self) {
-        if let Some(line) = self.asked.take() {
+        if let Some((_, line)) = self.asked.take() {
             self.text(OutputStream::Stdout, format!("{line}\n").as_bytes());
         }
     }

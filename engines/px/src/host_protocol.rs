@@ -95,10 +95,8 @@ pub enum HostEvent {
     InputWanted {
         /// The cell.
         id: u64,
-        /// What the crate `evcxr_input` asks the user with; empty for a cell that just reads.
-        prompt: String,
-        /// Whether what is typed is not to be seen.
-        is_password: bool,
+        /// How to ask for it.
+        request: InputRequest,
     },
     /// Bytes a cell wrote; they are the frame's body, in any encoding and cut anywhere.
     Output {
@@ -162,6 +160,15 @@ pub enum HostEvent {
         /// Sorted by name.
         variables: Vec<Variable>,
     },
+}
+
+/// How a line of standard input is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRequest {
+    /// What the crate `evcxr_input` asks the user with; empty for a cell that just reads.
+    pub prompt: String,
+    /// Whether what is typed is not to be seen.
+    pub is_password: bool,
 }
 
 /// One of the two streams of a process.

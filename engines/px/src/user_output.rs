@@ -5,6 +5,8 @@
 //! follow user bytes that end without a newline. [`UserOutput`] cuts the stream into
 //! [`Piece`]s, whatever the bytes and however they are cut. What a piece becomes is the relay's matter.
 
+use crate::host_protocol::InputRequest;
+
 /// How every marker begins.
 const MARK: &[u8] = b"EVCXR_";
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT ";
@@ -43,24 +45,15 @@ pub enum Piece {
     Line(String),
 }
 
-/// How a line that a cell wants is asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct InputRequest {
-    pub(crate) prompt: String,
-    pub(crate) is_password: bool,
-}
-
-impl InputRequest {
-    /// What a marker line asks for, if it is such a line.
-    pub(crate) fn from_line(line: &str) -> Option<InputRequest> {
-        let request = |prompt: &str, is_password| InputRequest {
-            prompt: prompt.to_string(),
-            is_password,
-        };
-        let password = line.strip_prefix(PASSWORD_REQUEST);
-        let password = password.map(|prompt| request(prompt, true));
-        password.or_else(|| Some(request(line.strip_prefix(INPUT_REQUEST)?, false)))
-    }
+/// What a marker line asks the user for, if it is such a line.
+pub(crate) fn input_request(line: &str) -> Option<InputRequest> {
+    let request = |prompt: &str, is_password| InputRequest {
+        prompt: prompt.to_string(),
+        is_password,
+    };
+    let password = line.strip_prefix(PASSWORD_REQUEST);
+    let password = password.map(|prompt| request(prompt, true));
+    password.or_else(|| Some(request(line.strip_prefix(INPUT_REQUEST)?, false)))
 }
 
 /// The state between two reads of a cell's standard output.

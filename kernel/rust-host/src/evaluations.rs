@@ -211,7 +211,7 @@ impl Evaluations {
             let intervals = begun.elapsed().as_millis() / TELL_INTERVAL.as_millis();
             if std::mem::replace(&mut told, intervals) < intervals {
                 let text = format!(
-                    "waiting for the compiler, which is at an interrupted cell for {} s; \
+                    "waiting for the compiler, which has been at an interrupted cell for {} s; \
                      a restart of the kernel would end it, and lose the variables",
                     begun.elapsed().as_secs()
                 );
@@ -345,7 +345,10 @@ mod tests {
         let HostEvent::Progress { id: None, text } = next() else {
             panic!("no progress");
         };
-        assert!(text.contains("at an interrupted cell for 1 s"), "{text}");
+        assert!(
+            text.contains("been at an interrupted cell for 1 s"),
+            "{text}"
+        );
         evaluations.finish(1, Outcome::Ok, Vec::new());
         let over =
             |event| matches!(event, HostEvent::Progress { id: None, text } if text.is_empty());

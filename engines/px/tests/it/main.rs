@@ -4,7 +4,7 @@
 mod driver;
 mod snapshots;
 
-use bireme_px::host_protocol::{HostEvent, OutputStream};
+use bireme_px::host_protocol::{HostEvent, InputRequest, OutputStream};
 use bireme_px::relay::Phase;
 use driver::{ABANDONED, Driver, Told};
 use std::time::{Duration, Instant};
@@ -258,8 +258,10 @@ fn a_prompt_is_told_when_a_line_is_read_after_it() {
     driver.run(&library);
     let wanted = HostEvent::InputWanted {
         id: 1,
-        prompt: "your key: ".into(),
-        is_password: true,
+        request: InputRequest {
+            prompt: "your key: ".into(),
+            is_password: true,
+        },
     };
     driver.wait_for(|told: &[Told]| told.iter().any(|told| told.event == wanted));
     driver.relay.give_input("swordfish").unwrap();

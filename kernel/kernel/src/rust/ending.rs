@@ -2,10 +2,9 @@
 //! nobody can give.
 
 use super::host::RustHost;
-use super::routes::InputRequest;
 use bireme_jupyter::wire::CellError;
 use bireme_jupyter::{ExecuteContext, InputError};
-use bireme_px::host_protocol::HostRequest;
+use bireme_px::host_protocol::{HostRequest, InputRequest};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 

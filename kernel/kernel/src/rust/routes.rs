@@ -5,7 +5,7 @@ use crate::bundles;
 use bireme_jupyter::ExecuteContext;
 use bireme_jupyter::wire::{JsonMap, StreamName};
 use bireme_px::frame::Frame;
-use bireme_px::host_protocol::{Bundle, HostEvent, Outcome, OutputStream};
+use bireme_px::host_protocol::{Bundle, HostEvent, InputRequest, Outcome, OutputStream};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -53,12 +53,6 @@ pub(crate) struct Following {
     pub(crate) input: mpsc::Receiver<InputRequest>,
     /// How it ended.
     pub(crate) end: oneshot::Receiver<Ended>,
-}
-
-/// A line of standard input that a cell waits for.
-pub(crate) struct InputRequest {
-    pub(crate) prompt: String,
-    pub(crate) is_password: bool,
 }
 
 /// The end of an evaluation.
@@ -164,17 +158,7 @@ impl Routes {
             }
             HostEvent::Progress { id, text } => self.tell_progress(id, text),
             HostEvent::Started { id } => self.start(id),
-            HostEvent::InputWanted {
-                id,
-                prompt,
-                is_password,
-            } => self.want_input(
-                id,
-                InputRequest {
-                    prompt,
-                    is_password,
-                },
-            ),
+            HostEvent::InputWanted { id, request } => self.want_input(id, request),
             HostEvent::Output { stream, .. } => self.with_cell(None, |context| {
                 let name = match stream {
                     OutputStream::Stdout => StreamName::Stdout,
