@@ -25,10 +25,6 @@ const UNSPILT_PART: usize = 16;
 /// that can spill.
 const KEPT_FOR_SPILLING: usize = 2;
 
-/// A merge of spilled rows asks for one file after the other and needs two. Beyond so many, of which the first
-/// may be what its sorter reserved ahead, it is held to an equal part: it would take all there is.
-const MERGED_AT_LEAST: u32 = 3;
-
 /// How DataFusion names the two consumers of a sort. The second cannot spill.
 const SORTER: &str = "ExternalSorter[";
 const MERGE_OF_SORTER: &str = "ExternalSorterMerge[";
@@ -65,8 +61,6 @@ pub(crate) struct Consumer {
     handing_over: Option<usize>,
     /// The sorter whose merge this is.
     sorter: Option<usize>,
-    /// How often it was granted memory since it held none.
-    grants: u32,
     registrations: usize,
 }
 
@@ -86,7 +80,7 @@ pub(crate) enum Refusal {
     Limit,
     /// There is, once frames have given back so many bytes.
     Frames(usize),
-    /// It can spill, or merge less at once, and would hold more than this many bytes, its share.
+    /// It can spill, and would hold more than this many bytes, its share.
     Share(usize),
     /// It can spill, and what is left is for those that spill.
     Spilling,
@@ -111,7 +105,6 @@ impl HostLedger {
                 merging: 0,
                 handing_over: None,
                 sorter,
-                grants: 0,
                 registrations: 0,
             });
         entry.registrations += 1;
@@ -143,7 +136,6 @@ impl HostLedger {
             return Some(Refusal::Limit);
         }
         self.refusal_of_spiller(limit, id, total, additional)
-            .or_else(|| self.refusal_of_merge(limit, id, additional))
             .or_else(|| {
                 let missing = total.saturating_add(self.frames).saturating_sub(limit);
                 (missing > 0).then_some(Refusal::Frames(missing))
@@ -188,35 +180,17 @@ impl HostLedger {
         leaves_too_little.then_some(Refusal::Spilling)
     }
 
-    /// What a merge of spilled rows is refused for the sake of the other merges of its query: it goes on with the
-    /// files it has. The merge of a sorter that is there yet is of rows in memory, and a refusal would fail it.
-    fn refusal_of_merge(&self, limit: usize, id: usize, additional: usize) -> Option<Refusal> {
-        let consumer = self.consumers.get(&id)?;
-        let is_of_files = !self.consumers.contains_key(&consumer.sorter?);
-        if !is_of_files || consumer.grants < MERGED_AT_LEAST {
-            return None;
-        }
-        let merges = self.consumers.values();
-        let merges = merges.filter(|one| one.query == consumer.query && one.sorter.is_some());
-        let of_query = limit / 100 * SPILLABLE_PERCENT / (self.queries_beside(consumer) + 1);
-        let share = of_query / merges.count().max(1);
-        (consumer.used.saturating_add(additional) > share).then_some(Refusal::Share(share))
-    }
-
-    /// Other queries that hold something.
-    fn queries_beside(&self, consumer: &Consumer) -> usize {
-        let queries = self.queries.iter();
-        let others = queries.filter(|(name, query)| query.used > 0 && **name != consumer.query);
-        others.count()
-    }
-
     /// An equal part for each query, and of what its operators cannot spill the rest for each of
     /// its consumers that can.
     fn share(&self, consumer: &Consumer, limit: usize) -> usize {
         let Some(query) = self.queries.get(&consumer.query) else {
             return limit;
         };
-        let others = self.queries_beside(consumer);
+        let others = self
+            .queries
+            .iter()
+            .filter(|(name, query)| query.used > 0 && **name != consumer.query)
+            .count();
         let spillers = query.active_spillers + usize::from(consumer.used == 0);
         (limit / (others + 1)).saturating_sub(query.unspillable) / spillers.max(1)
     }
@@ -235,7 +209,6 @@ impl HostLedger {
         consumer.used = consumer.used.saturating_add(additional);
         consumer.peak = consumer.peak.max(consumer.used);
         consumer.claim = consumer.claim.max(consumer.used);
-        consumer.grants += u32::from(additional > 0);
         self.kept += consumer.kept();
         let sorter = consumer.sorter;
         if let Some(query) = self.queries.get_mut(&consumer.query) {
@@ -277,9 +250,6 @@ impl HostLedger {
         self.kept -= consumer.kept();
         consumer.used = consumer.used.saturating_sub(bytes);
         consumer.claim = consumer.claim.min(consumer.used * KEPT_FOR_SPILLING);
-        if consumer.used == 0 {
-            consumer.grants = 0;
-        }
         self.kept += consumer.kept();
         let sorter = consumer.sorter.filter(|_| bytes > 0);
         if let Some(query) = self.queries.get_mut(&consumer.query) {

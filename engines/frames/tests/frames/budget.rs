@@ -126,33 +126,6 @@ fn the_first_batch_of_a_spiller_is_not_held_to_its_share() {
     last.try_grow(101 * KIB).unwrap_err();
 }
 
-/// It takes as many files as it gets, and its siblings need two each.
-#[test]
-fn a_merge_of_spilled_rows_leaves_room_for_those_beside_it() {
-    let budget = Budget::new(1000 * KIB, 0);
-    let pool = pool(&budget, "a");
-    let sort = |at: usize| {
-        let sorter = spiller(&pool, &format!("ExternalSorter[{at}]"));
-        let merge = MemoryConsumer::new(format!("ExternalSorterMerge[{at}]")).register(&pool);
-        (sorter, merge)
-    };
-    let (sorters, merges): (Vec<_>, Vec<_>) = (0..4).map(sort).unzip();
-    // Of rows in memory: refused it would fail.
-    for _ in 0..10 {
-        merges[0].try_grow(30 * KIB).unwrap();
-    }
-    merges[0].free();
-    drop(sorters);
-    for merge in &merges {
-        let granted = (0..20).take_while(|_| merge.try_grow(30 * KIB).is_ok());
-        assert_eq!(granted.count(), 7, "of 212 KiB, a fourth of 85 %");
-    }
-    merges[0].free();
-    // Two files are merged whatever they take.
-    merges[0].try_grow(130 * KIB).unwrap();
-    merges[0].try_grow(130 * KIB).unwrap();
-}
-
 #[test]
 fn queries_share_before_consumers_do() {
     let budget = Budget::new(1200 * KIB, 0);
