@@ -99,6 +99,19 @@ fn frames_laid_out_alike_join_and_group_without_an_exchange() {
         "{plan}"
     );
     assert!(!plan.contains("Collective"), "{plan}");
+    // Distinct values of several columns too, which are grouping sets.
+    let distinct = "SELECT k, count(*) AS n, count(DISTINCT 'text ' || g) AS s, count(DISTINCT g) AS g FROM f GROUP BY k";
+    let plan = sql(&cluster, &format!("EXPLAIN {distinct}"));
+    assert!(
+        plan.contains("NULL as g") && !plan.contains("Collective"),
+        "{plan}"
+    );
+    let summed = format!("SELECT sum(n) AS n, sum(s) AS s, sum(g) AS g FROM ({distinct})");
+    let (from_frame, from_files) = (
+        summed.clone(),
+        summed.replace("FROM f ", "FROM 'rows/*.parquet' "),
+    );
+    assert_eq!(sql(&cluster, &from_frame), sql(&cluster, &from_files));
     let summed = format!("SELECT count(*) AS keys, sum(n) AS n FROM ({joined})");
     let finished = cluster.bireme(&["sql", "--session", "s", "--format", "csv", &summed]);
     // What a query has sent between engines is told beside its rows.

@@ -46,6 +46,7 @@ FEW = "(SELECT * FROM b WHERE id % 1999 = 0)"
 # Names of the frames: `a` and `b` lie by their key, `c` does not.
 QUERIES = {
     "count": "SELECT count(*), count(k), sum(n), count(DISTINCT s) FROM a",
+    "distinct counts": "SELECT n, count(*), count(DISTINCT id), count(DISTINCT s), count(DISTINCT k) FILTER (WHERE id % 2 = 0) FROM c GROUP BY n",
     "group": "SELECT k, count(*) AS c, sum(n) AS n, min(s) AS s FROM a GROUP BY k",
     "group by text": "SELECT s, count(*) AS c, max(id) AS id FROM c GROUP BY s",
     "inner": "SELECT a.id, b.id, a.s, b.nested FROM a JOIN b ON a.k = b.k WHERE a.k <> 7",

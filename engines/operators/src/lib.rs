@@ -11,6 +11,7 @@ mod codec;
 mod collective_exec;
 mod column_statistics;
 mod commit_exec;
+mod distinct_rule;
 mod distribute_rule;
 mod error;
 mod feed;

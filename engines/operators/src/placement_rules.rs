@@ -8,7 +8,7 @@ use crate::requirements::{restore_order, with_children};
 use crate::shared_rows_exec::SharedRowsExec;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::physical_expr::{LexOrdering, Partitioning};
+use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::async_func::AsyncFuncExec;
 use datafusion::physical_plan::buffer::BufferExec;
@@ -138,6 +138,7 @@ impl Placer {
         child: Placed,
     ) -> Result<Placed> {
         match repartition.partitioning() {
+            Partitioning::Hash(..) if self.groups_lie_together(&child) => Ok(child),
             Partitioning::Hash(keys, _) => Ok(self.shuffle(child, keys.clone())),
             Partitioning::RoundRobinBatch(_) => Ok(Placed {
                 plan: with_children(node, vec![child.plan])?,
@@ -145,6 +146,29 @@ impl Placer {
             }),
             other => unsupported(format!("repartitioning by {other}")),
         }
+    }
+
+    /// Whether parts of a group never lie in two partitions, for what the rows lie by is in all keys of
+    /// the group. DataFusion does not look into grouping sets for it.
+    fn groups_lie_together(&self, child: &Placed) -> bool {
+        let aggregate = child.plan.downcast_ref::<AggregateExec>();
+        let Some(aggregate) = aggregate.filter(|one| *one.mode() == AggregateMode::Partial) else {
+            return false;
+        };
+        let Partitioning::Hash(by, count) = aggregate.input().output_partitioning() else {
+            return false;
+        };
+        let groups = aggregate.group_expr();
+        let is_in_all = |key: &Arc<dyn PhysicalExpr>| {
+            let at = groups.expr().iter().position(|(expr, _)| expr == key);
+            at.is_some_and(|at| groups.groups().iter().all(|is_absent| !is_absent[at]))
+        };
+        let is_all = by.len() == groups.expr().len();
+        child.place == Place::Everywhere
+            && *count == self.partitions
+            && !by.is_empty()
+            && (is_all || groups.has_grouping_set())
+            && by.iter().all(is_in_all)
     }
 
     fn place_sort(

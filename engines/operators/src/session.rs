@@ -2,6 +2,7 @@
 //! last stage.
 
 use crate::codec::CollectiveCodec;
+use crate::distinct_rule::{self, DistinctRule};
 use crate::distribute_rule::{DistributeRule, PARTITIONS_MIN};
 use crate::file_leaf;
 use crate::filter_rule::FilterRule;
@@ -152,6 +153,12 @@ fn with_our_rewrites(
         Some(optimizer) => optimizer.rules,
         None => Optimizer::new().rules,
     };
+    if let Some(distinct) = rules
+        .iter()
+        .position(|rule| rule.name() == distinct_rule::BEFORE)
+    {
+        rules.insert(distinct, Arc::new(DistinctRule));
+    }
     rules.insert(0, Arc::new(ScalarSubqueryRule));
     rules.insert(1, Arc::new(WindowRewrite));
     rules

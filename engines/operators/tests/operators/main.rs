@@ -4,6 +4,7 @@
 
 mod answers;
 mod cluster;
+mod distinct;
 mod dynamic_filters;
 mod ending;
 mod joins;
