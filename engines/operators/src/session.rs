@@ -16,6 +16,7 @@ use crate::yield_rule::YieldRule;
 use bireme_collectives::Exchange;
 use bireme_frames::Placement;
 use bireme_protocol::QueryId;
+use datafusion::config::ConfigNonZeroUsize;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
@@ -93,6 +94,9 @@ pub fn configure_session(
     config.options_mut().execution.target_partitions = options.partitions.max(PARTITIONS_MIN);
     // Collectives are by hash over all engines; a layout by files would not fit them.
     config.options_mut().optimizer.preserve_file_partitions = 0;
+    // A local shuffle of DataFusion 55 that spills may wait for ever with two files that are written in turn
+    // (apache/datafusion#24883): each of its files has one batch.
+    config.options_mut().execution.max_spill_file_size_bytes = ConfigNonZeroUsize::try_new(1)?;
     config.set_extension(exchange);
     let headers = session_options::to_headers(options.query, config)?;
     let rule = DistributeRule::new(
