@@ -13,6 +13,10 @@ const SORT_RESERVES_PART: usize = 16;
 const ROW_GROUP_PART: usize = 32;
 const ROW_BYTES: usize = 256;
 const ROW_GROUP_ROWS_MIN: usize = 8192;
+/// A batch takes no more than one part of so many of a partition's memory, by the same guess: operators hold a few of
+/// each file that they merge, and of each partition that they send rows to.
+const BATCH_PART: usize = 64;
+const BATCH_ROWS_MIN: usize = 1024;
 
 /// The configuration of a query's session.
 pub(crate) fn session_config(
@@ -39,6 +43,10 @@ pub(crate) fn session_config(
         .parquet
         .max_row_group_size
         .min(row_group_rows.max(ROW_GROUP_ROWS_MIN));
+    let batch_rows = host_limit / partitions.max(1) / BATCH_PART / ROW_BYTES;
+    let batch_rows = batch_rows.clamp(BATCH_ROWS_MIN, config.batch_size());
+    config = config.with_batch_size(batch_rows);
+    let options = config.options_mut();
     options.execution.spill_compression = match settings.get("memory.spill_compression") {
         "none" => SpillCompression::Uncompressed,
         _ => SpillCompression::Lz4Frame,

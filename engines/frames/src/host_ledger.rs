@@ -24,7 +24,12 @@ const UNSPILT_PART: usize = 16;
 /// so many times what it still holds. That much, if it held it before, is kept for it from others
 /// that can spill.
 const KEPT_FOR_SPILLING: usize = 2;
+/// An aggregate that has spilled gives all back once its input has ended, and adds up what it has written: it cannot
+/// spill again. Beside its merge, which makes do with fewer files, its groups get as much as so many files take.
+const FILES_OF_GROUPS: usize = 2;
 
+/// What DataFusion's names of consumers of aggregates contain.
+const AGGREGATE: &str = "AggregateStream[";
 /// How DataFusion names the two consumers of a sort. The second cannot spill.
 const SORTER: &str = "ExternalSorter[";
 const MERGE_OF_SORTER: &str = "ExternalSorterMerge[";
@@ -54,6 +59,8 @@ pub(crate) struct Consumer {
     pub(crate) peak: usize,
     /// At least `used`: what it held lately and may soon need again.
     claim: usize,
+    /// What an aggregate has asked for since it gave all back.
+    adds_up: Option<AddsUp>,
     /// What the merge of this sorter holds.
     merging: usize,
     /// A sorter that hands what it holds to its merge: what both held when that began. In between it
@@ -62,6 +69,15 @@ pub(crate) struct Consumer {
     /// The sorter whose merge this is.
     sorter: Option<usize>,
     registrations: usize,
+}
+
+/// An aggregate asks for each file that it merges, then, in smaller pieces, for groups.
+#[derive(Clone, Copy, Debug, Default)]
+struct AddsUp {
+    /// What its first file takes.
+    file: usize,
+    /// What it held with its last file.
+    merge: usize,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +118,7 @@ impl HostLedger {
                 used: 0,
                 peak: 0,
                 claim: 0,
+                adds_up: None,
                 merging: 0,
                 handing_over: None,
                 sorter,
@@ -173,6 +190,12 @@ impl HostLedger {
         }
         let share = self.share(consumer, percent(SPILLABLE_PERCENT));
         let wanted = consumer.used.saturating_add(additional);
+        if consumer
+            .adds_up
+            .is_some_and(|one| one.groups_get(additional, wanted, share))
+        {
+            return None;
+        }
         if wanted > share {
             return Some(Refusal::Share(share));
         }
@@ -209,6 +232,9 @@ impl HostLedger {
         consumer.used = consumer.used.saturating_add(additional);
         consumer.peak = consumer.peak.max(consumer.used);
         consumer.claim = consumer.claim.max(consumer.used);
+        if let Some(adds_up) = &mut consumer.adds_up {
+            adds_up.add(additional, consumer.used);
+        }
         self.kept += consumer.kept();
         let sorter = consumer.sorter;
         if let Some(query) = self.queries.get_mut(&consumer.query) {
@@ -250,6 +276,9 @@ impl HostLedger {
         self.kept -= consumer.kept();
         consumer.used = consumer.used.saturating_sub(bytes);
         consumer.claim = consumer.claim.min(consumer.used * KEPT_FOR_SPILLING);
+        if was_active && consumer.used == 0 && consumer.name.contains(AGGREGATE) {
+            consumer.adds_up = Some(AddsUp::default());
+        }
         self.kept += consumer.kept();
         let sorter = consumer.sorter.filter(|_| bytes > 0);
         if let Some(query) = self.queries.get_mut(&consumer.query) {
@@ -280,6 +309,22 @@ impl HostLedger {
                 self.queries.remove(&name);
             }
         }
+    }
+}
+
+impl AddsUp {
+    fn add(&mut self, additional: usize, used: usize) {
+        if self.file == 0 {
+            self.file = additional;
+        }
+        if additional >= self.file {
+            self.merge = used;
+        }
+    }
+
+    fn groups_get(self, additional: usize, wanted: usize, share: usize) -> bool {
+        let most = share.max(self.merge) + FILES_OF_GROUPS * self.file;
+        additional < self.file && wanted <= most
     }
 }
 

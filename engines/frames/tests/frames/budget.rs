@@ -127,6 +127,32 @@ fn the_first_batch_of_a_spiller_is_not_held_to_its_share() {
 }
 
 #[test]
+fn an_aggregate_that_adds_up_what_it_has_spilled_gets_a_little_more_than_its_share() {
+    let budget = Budget::new(1000 * KIB, 0);
+    let pool = pool(&budget, "a");
+    let (first, second) = (
+        spiller(&pool, "FinalHashAggregateStream[0]"),
+        spiller(&pool, "FinalHashAggregateStream[1]"),
+    );
+    first.try_grow(420 * KIB).unwrap();
+    second.try_grow(360 * KIB).unwrap();
+    // Its share is 425: it spills, and its input ends.
+    assert!(first.try_grow(20 * KIB).is_err());
+    first.free();
+    // It merges four files, and does without the fifth.
+    for _ in 0..4 {
+        first.try_grow(100 * KIB).unwrap();
+    }
+    assert!(first.try_grow(100 * KIB).is_err());
+    // Its groups get as much as two files, whatever its share.
+    first.try_grow(90 * KIB).unwrap();
+    first.try_grow(90 * KIB).unwrap();
+    assert!(first.try_grow(50 * KIB).is_err());
+    // The other has not spilled yet, and can.
+    assert!(second.try_grow(70 * KIB).is_err());
+}
+
+#[test]
 fn queries_share_before_consumers_do() {
     let budget = Budget::new(1200 * KIB, 0);
     let (a, b) = (pool(&budget, "a"), pool(&budget, "b"));
