@@ -5,6 +5,7 @@
 //! With more than that, the first level is of grouping sets: one for each column of distinct values, and
 //! one for all other aggregates. Integers alone are left to DataFusion then where there are keys to group by.
 
+use crate::aggregate_parts::{column_of, position};
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::Column;
 use datafusion::common::tree_node::Transformed;
@@ -66,11 +67,10 @@ impl OptimizerRule for DistinctRule {
         let LogicalPlan::Aggregate(aggregate) = &plan else {
             return Ok(Transformed::no(plan));
         };
-        let rewritten = match Levels::of(aggregate)? {
-            Some(levels) => Some(levels.plan(aggregate)?),
-            None => None,
+        let Some(levels) = Levels::of(aggregate)? else {
+            return Ok(Transformed::no(plan));
         };
-        Ok(rewritten.map_or_else(|| Transformed::no(plan), Transformed::yes))
+        Ok(Transformed::yes(levels.plan(aggregate)?))
     }
 }
 
@@ -262,19 +262,6 @@ impl Levels {
 /// Extremes of distinct values are those of all.
 fn is_extreme(name: &str) -> bool {
     matches!(name, "max" | "min")
-}
-
-/// Where it is in the list, at the end if it was not.
-fn position(list: &mut Vec<Expr>, expr: Expr) -> usize {
-    let found = list.iter().position(|one| *one == expr);
-    found.unwrap_or_else(|| {
-        list.push(expr);
-        list.len() - 1
-    })
-}
-
-fn column_of(aggregate: &Aggregate, index: usize) -> Expr {
-    Expr::Column(Column::from(aggregate.schema.qualified_field(index)))
 }
 
 /// Names and types as the aggregate had them. There are no rows, and no sum, where it counted none.

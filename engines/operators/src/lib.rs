@@ -2,6 +2,7 @@
 //! its kin, the rule that puts them in place of DataFusion's repartitions, their codec, and the
 //! session set-up for heads and workers. Moving the rows is left to bireme-collectives.
 
+mod aggregate_parts;
 mod arrow_sink;
 mod batch_filter;
 mod block_join;

@@ -3,6 +3,7 @@
 //! twice, so only inputs that give the same rows twice are rewritten, and only functions and keys
 //! for which group-by and join agree with the window.
 
+use crate::aggregate_parts::{self, column_of};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType, NullEquality};
@@ -248,21 +249,10 @@ fn join(
     // Equal aggregates under two names are computed once.
     let mut distinct: Vec<Expr> = Vec::new();
     let positions: Vec<_> = values
-        .map(
-            |value| match distinct.iter().position(|one| *one == value) {
-                Some(position) => position,
-                None => {
-                    distinct.push(value);
-                    distinct.len() - 1
-                }
-            },
-        )
+        .map(|value| aggregate_parts::position(&mut distinct, value))
         .collect();
     let aggregate = Aggregate::try_new(Arc::new(base.clone()), group.keys.clone(), distinct)?;
-    let column = |index: usize| {
-        let (qualifier, field) = aggregate.schema.qualified_field(index);
-        Expr::Column(Column::from((qualifier, field)))
-    };
+    let column = |index: usize| column_of(&aggregate, index);
     let keys = group.keys.len();
     let mut named: Vec<Expr> = (0..keys)
         .map(|position| column(position).alias(key_name(position)))

@@ -1,9 +1,10 @@
-//! Aggregates of distinct values as two levels of groups: the same answers on any number of engines and in
-//! little memory; every other shape is left alone.
+//! Aggregates of distinct values as two levels of groups: the same answers and types on any number of engines;
+//! every other shape is left alone. Little memory is left to `test_frames.py`.
 
 use crate::answers::{compare_on, run};
 use crate::cluster::{TestCluster, single};
 use crate::tables::Tables;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::prelude::SessionContext;
 
 /// Each has no aggregate of distinct values in its plan.
@@ -65,4 +66,35 @@ async fn answers_are_the_same_with_and_without_it() {
 
 fn with<'a>(statements: &'a [&str], kept: bool) -> impl Iterator<Item = (&'a str, bool)> {
     statements.iter().map(move |sql| (*sql, kept))
+}
+
+/// Of sums of sums, a decimal has more digits than the sum has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_have_the_types_that_were_declared() {
+    let tables = Tables::new();
+    let cluster = TestCluster::new(2);
+    for sql in REWRITTEN {
+        let (context, _) = cluster.session(0, &[]);
+        tables.register(&context);
+        let frame = context.sql(sql).await.unwrap();
+        let declared = frame.schema().as_arrow().clone();
+        let planned = frame.create_physical_plan().await.unwrap().schema();
+        let types = |schema: &Schema| -> Vec<(String, DataType)> {
+            let fields = schema.fields().iter();
+            fields
+                .map(|field| (field.name().clone(), field.data_type().clone()))
+                .collect()
+        };
+        assert_eq!(types(&planned), types(&declared), "{sql}");
+    }
+}
+
+/// As in DuckDB: zeros are one value, and so is what is no number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doubles_that_are_equal_are_one_value() {
+    let cluster = TestCluster::new(1);
+    let (context, _) = cluster.session(0, &[]);
+    let sql = "select count(distinct x), count(*) from (values (0.0::double), (-0.0::double), ('NaN'::double), \
+               ('NaN'::double)) as t(x)";
+    assert_eq!(run(&context, sql).await.unwrap().1, ["2 | 4"]);
 }
