@@ -14,7 +14,7 @@ use crate::queries::Cancel;
 use crate::query_plan::{needs_of, physical, prepare, settings_of, timeout_of};
 use crate::session_tables::SessionTables;
 use bireme_collectives::Exchange;
-use bireme_operators::{QueryEnd, read_facts, with_spilling_joins, with_stop_points};
+use bireme_operators::{QueryEnd, read_facts, runnable};
 use bireme_protocol::proto::{
     Delivery, FrameMade, QueryEnded, QueryProgress, QueryState, ResultSummary, StartRequest,
     StatementMode,
@@ -105,12 +105,10 @@ pub(crate) async fn plan(
     };
     let timeout = timeout_of(&request, &settings);
     let is_distributed = plan.is::<DistributedExec>();
-    // The engines put stop points into what they run themselves.
+    // The engines make what they run themselves ready.
     let plan = match is_distributed {
         true => plan,
-        false => with_stop_points(plan, &end)
-            .and_then(|plan| with_spilling_joins(plan, &end))
-            .map_err(|error| fault_from(&error))?,
+        false => runnable(plan, &end).map_err(|error| fault_from(&error))?,
     };
     Ok(HeadQuery {
         id,

@@ -45,6 +45,11 @@ pub(crate) fn session_config(
         .min(row_group_rows.max(ROW_GROUP_ROWS_MIN));
     let batch_rows = host_limit / partitions.max(1) / BATCH_PART / ROW_BYTES;
     let batch_rows = batch_rows.clamp(BATCH_ROWS_MIN, config.batch_size());
+    // Batches that a sort puts together hold all their texts in each batch that comes of them. DataFusion counts
+    // them as often, which may be refused when nothing can spill: as few batches are put together as of others.
+    let options = config.options_mut();
+    let in_place = &mut options.execution.sort_in_place_threshold_bytes;
+    *in_place = *in_place / options.execution.batch_size.get() * batch_rows;
     config = config.with_batch_size(batch_rows);
     let options = config.options_mut();
     options.execution.spill_compression = match settings.get("memory.spill_compression") {

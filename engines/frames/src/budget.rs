@@ -409,6 +409,8 @@ impl MemoryPool for Budget {
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let id = reservation.consumer().id();
+        // Set once frames have nothing more to give.
+        let mut in_vain = None;
         for reclaims in 0.. {
             let mut host = self.host.lock();
             let missing = match host.refusal(self.host_limit(), id, additional) {
@@ -418,21 +420,24 @@ impl MemoryPool for Budget {
                     self.make_way(host);
                     return Ok(());
                 }
-                Some(Refusal::Frames(missing)) if reclaims < RECLAIMS_MAX => missing,
+                Some(Refusal::Frames(missing)) if in_vain.is_none() && reclaims < RECLAIMS_MAX => {
+                    missing
+                }
                 Some(refusal) => {
                     drop(host);
-                    return Err(self.refuse(reservation, additional, refusal));
+                    return Err(self.refuse(reservation, additional, in_vain.unwrap_or(refusal)));
                 }
             };
             let of_read = host.comes_before_readers(self.host_limit(), id, additional);
             // Never under the lock: what leaves memory is counted, and takes a while to write.
             drop(host);
+            // Another request may have made them give all they had while this one waited for its turn, so
+            // that there is room now.
             if self.reclaim(missing, of_read) == 0 {
-                let refusal = match of_read {
+                in_vain = Some(match of_read {
                     true => Refusal::Limit,
                     false => Refusal::Read,
-                };
-                return Err(self.refuse(reservation, additional, refusal));
+                });
             }
         }
         Ok(())

@@ -27,6 +27,9 @@ const KEPT_FOR_SPILLING: usize = 2;
 /// An aggregate that has spilled gives all back once its input has ended, and adds up what it has written: it cannot
 /// spill again. Beside its merge, which makes do with fewer files, its groups get as much as so many files take.
 const FILES_OF_GROUPS: usize = 2;
+/// A sorter that has put its batches together cannot spill before it has sorted them. Where the whole takes more
+/// than its parts, it gets up to this part of what it holds, as late as a first batch.
+const ROUNDING_PART: usize = 64;
 
 /// What DataFusion's names of consumers of aggregates contain.
 const AGGREGATE: &str = "AggregateStream[";
@@ -185,7 +188,9 @@ impl HostLedger {
             return None;
         }
         let is_first = consumer.used == 0 && additional <= limit / FIRST_PART;
-        if is_first && total <= percent(FIRST_PERCENT) {
+        let is_rounding =
+            consumer.name.contains(SORTER) && additional <= consumer.used / ROUNDING_PART;
+        if (is_first || is_rounding) && total <= percent(FIRST_PERCENT) {
             return None;
         }
         let share = self.share(consumer, percent(SPILLABLE_PERCENT));

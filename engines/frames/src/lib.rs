@@ -33,7 +33,7 @@ pub use batch_codec::{decode_batch, encode_batch, row_bytes};
 pub use budget::{Budget, FrameRoom, Reclaim};
 pub use bytes_text::bytes_text;
 pub use column_bounds::BatchBounds;
-pub use compact_views::compact_views;
+pub use compact_views::{compact_memory_of_views, compact_views};
 pub use disk_copy::Compression;
 pub use error::FramesError;
 pub use frame_partition::{PartitionFacts, PartitionReader};

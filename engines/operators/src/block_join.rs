@@ -5,7 +5,7 @@
 use crate::build_side::{Build, is_refused, join_bytes};
 use crate::join_job::JoinJob;
 use crate::spilled_join::Pair;
-use bireme_frames::compact_views;
+use bireme_frames::compact_memory_of_views;
 use datafusion::arrow::array::{
     ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions,
     UInt32Array, UInt64Array, new_null_array,
@@ -201,7 +201,7 @@ fn halves(batch: &RecordBatch) -> Result<(RecordBatch, RecordBatch)> {
     let own = |rows: std::ops::Range<usize>| -> Result<RecordBatch> {
         let rows = rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX));
         let taken = take_record_batch(batch, &UInt32Array::from_iter_values(rows))?;
-        Ok(compact_views(&taken)?)
+        Ok(compact_memory_of_views(&taken)?)
     };
     Ok((own(0..middle)?, own(middle..batch.num_rows())?))
 }

@@ -2,6 +2,7 @@
 //! is all there or the reservation is refused. What happens then is left to the caller.
 
 use crate::query_end::QueryEnd;
+use bireme_frames::compact_memory_of_views;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::utils::memory::RecordBatchMemoryCounter;
@@ -77,7 +78,7 @@ pub(crate) async fn gather(
     let mut held = Vec::new();
     let mut rows = 0;
     while let Some(batch) = stream.next().await {
-        let batch = batch?;
+        let batch = compact_memory_of_views(&batch?)?;
         end.check("gather the build side of a join in")?;
         if batch.num_rows() == 0 {
             continue;

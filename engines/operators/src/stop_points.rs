@@ -6,7 +6,7 @@
 //! look whether anybody still waits, and where other queries get their turn on this thread.
 
 use crate::query_end::QueryEnd;
-use crate::stop_exec::StopExec;
+use crate::stand_in_exec::StandInExec;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -27,15 +27,18 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// A join cannot be rebuilt with its own parts.
-pub fn with_stop_points(
+pub(crate) fn with_stop_points(
     plan: Arc<dyn ExecutionPlan>,
     end: &QueryEnd,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
         if node.is::<CooperativeExec>() {
-            return Ok(Transformed::yes(
-                Arc::new(StopExec::new(node, end.clone())) as _
-            ));
+            let end = end.clone();
+            let stops = StandInExec::new(node, move |batch| {
+                end.check("produce rows in")?;
+                batch
+            });
+            return Ok(Transformed::yes(Arc::new(stops) as _));
         }
         if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>()
             && let Some(filter) = join.filter()

@@ -6,10 +6,9 @@ use crate::collective_exec::CollectiveExec;
 use crate::float_extremes;
 use crate::frames::Frames;
 use crate::query_end::QueryEnd;
+use crate::runnable::runnable;
 use crate::session_options::{apply_settings, query_of, query_runtime};
-use crate::spilling_join_exec::with_spilling_joins;
 use crate::start::start_eagerly;
-use crate::stop_points::with_stop_points;
 use async_trait::async_trait;
 use bireme_collectives::{Exchange, PlanEnd};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -110,7 +109,7 @@ fn start(
     if let Some(plan) = end_of(&event.plan, event.session_config)? {
         end.comes_with(plan);
     }
-    let plan = with_spilling_joins(with_stop_points(event.plan, end)?, end)?;
+    let plan = runnable(event.plan, end)?;
     start_eagerly(&plan, &Arc::new(context))?;
     Ok(WorkerPlanRewriteEventResponse::new(plan))
 }

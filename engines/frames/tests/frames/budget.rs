@@ -1,6 +1,6 @@
 //! The budget as operators meet it.
 
-use bireme_frames::{Budget, Tier};
+use bireme_frames::{Budget, FrameRoom, Reclaim, Tier};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use std::sync::Arc;
 
@@ -126,6 +126,26 @@ fn the_first_batch_of_a_spiller_is_not_held_to_its_share() {
     last.try_grow(101 * KIB).unwrap_err();
 }
 
+/// It has put its batches together and cannot spill before it has sorted them.
+#[test]
+fn a_sorter_gets_the_little_that_its_batches_take_more_together() {
+    let budget = Budget::new(1000 * KIB, 0);
+    let pool = pool(&budget, "a");
+    let sorter = spiller(&pool, "ExternalSorter[0]");
+    let _others: Vec<_> = (1..4)
+        .map(|i| {
+            let other = spiller(&pool, &format!("ExternalSorter[{i}]"));
+            other.try_grow(200 * KIB).unwrap();
+            other
+        })
+        .collect();
+    sorter.try_grow(212 * KIB).unwrap();
+    // Its share is a quarter of 85 %.
+    assert!(sorter.try_grow(50 * KIB).is_err());
+    sorter.try_grow(3 * KIB).unwrap();
+    assert!(sorter.try_grow(4 * KIB).is_err());
+}
+
 #[test]
 fn an_aggregate_that_adds_up_what_it_has_spilled_gets_a_little_more_than_its_share() {
     let budget = Budget::new(1000 * KIB, 0);
@@ -196,6 +216,36 @@ fn what_cannot_be_refused_is_counted() {
     assert_eq!(snapshot.overcommitted_peak, 50 * KIB as u64);
     assert!(snapshot.queries.is_empty() && snapshot.consumers.is_empty());
     assert_eq!(snapshot.tiers[0].tier, Tier::Host);
+}
+
+/// Frames that give all they have to another request first.
+#[derive(Debug)]
+struct TakenBefore(Arc<Budget>);
+
+impl Reclaim for TakenBefore {
+    fn reclaim(&self, _: usize, _: bool) -> usize {
+        self.0.release_frames(self.0.frames_used());
+        0
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        None
+    }
+
+    fn wake(&self) {}
+
+    fn trim(&self, _: usize) {}
+}
+
+#[test]
+fn a_request_gets_what_frames_gave_back_for_another_while_it_waited() {
+    let budget = Budget::new(1000 * KIB, 0);
+    let frames: Arc<dyn Reclaim> = Arc::new(TakenBefore(Arc::clone(&budget)));
+    budget.reclaim_from(Arc::downgrade(&frames));
+    assert!(budget.reserve_frames(600 * KIB, FrameRoom::Most));
+    let merge = MemoryConsumer::new("merge").register(&pool(&budget, "a"));
+    merge.try_grow(900 * KIB).unwrap();
+    assert!(budget.frames_used() == 0 && merge.try_grow(200 * KIB).is_err());
 }
 
 #[test]

@@ -3,13 +3,14 @@
 
 use crate::small_disk::SmallDisk;
 use arrow::array::{
-    ArrayRef, DictionaryArray, Int64Array, ListArray, RecordBatch, StringArray, StringViewArray,
-    StructArray,
+    ArrayRef, AsArray, DictionaryArray, Int64Array, ListArray, RecordBatch, StringArray,
+    StringViewArray, StringViewBuilder, StructArray,
 };
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::{DataType, Field, Int32Type, SchemaRef};
 use bireme_frames::{
-    Budget, FramesError, SpillDirectory, SpillTempFile, compact_views, decode_batch, encode_batch,
+    Budget, FramesError, SpillDirectory, SpillTempFile, compact_memory_of_views, compact_views,
+    decode_batch, encode_batch,
 };
 use datafusion::config::SpillCompression;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -213,6 +214,32 @@ fn views_are_written_without_what_they_do_not_use() {
     assert!(kept.length < 5000, "{kept:?}");
     assert_eq!(read(&file, kept, &few.schema()).unwrap(), few);
     assert_eq!(compact_views(&few).unwrap(), few);
+}
+
+#[test]
+fn views_give_back_memory_that_was_allocated_for_more() {
+    let text = b"a value longer than twelve";
+    let views = |buffer: Buffer| {
+        let mut views = StringViewBuilder::new();
+        let block = views.append_block(buffer);
+        views.try_append_view(block, 0, text.len() as u32).unwrap();
+        RecordBatch::try_from_iter([("v", Arc::new(views.finish()) as ArrayRef)]).unwrap()
+    };
+    let mut roomy = Vec::with_capacity(1 << 20);
+    roomy.extend_from_slice(text);
+    let batch = views(Buffer::from_vec(roomy));
+    let compact = compact_memory_of_views(&batch).unwrap();
+    assert_eq!(compact, batch);
+    assert!(batch.get_array_memory_size() > 1 << 20);
+    assert!(compact.get_array_memory_size() < 1000);
+    // All of it is used where it is written.
+    assert!(compact_views(&batch).unwrap().get_array_memory_size() > 1 << 20);
+    // What lies in memory of others stays there: a copy would free nothing.
+    let shared = Buffer::from_vec([vec![0; 1 << 20], text.to_vec()].concat());
+    let batch = views(shared.slice(1 << 20));
+    let same = compact_memory_of_views(&batch).unwrap();
+    let start = |batch: &RecordBatch| batch.column(0).as_string_view().data_buffers()[0].as_ptr();
+    assert_eq!(start(&same), start(&batch));
 }
 
 #[test]

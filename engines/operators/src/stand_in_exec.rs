@@ -1,10 +1,12 @@
-//! A yield point that also stops: between two batches it looks whether the query has ended.
+//! Stands for the node it wraps, in its place and under its name, and does something with each batch: metrics
+//! of tasks are told apart by the shape of the plan.
 
-use crate::query_end::QueryEnd;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
@@ -14,29 +16,46 @@ use futures::StreamExt;
 use std::fmt;
 use std::sync::Arc;
 
-/// Stands for the node it wraps, in its place and under its name: metrics of tasks are told apart
-/// by the shape of the plan.
-#[derive(Debug)]
-pub(crate) struct StopExec {
+/// What becomes of each batch of a node, or of its error.
+type Change = Arc<dyn Fn(Result<RecordBatch>) -> Result<RecordBatch> + Send + Sync>;
+
+/// A node whose batches are changed on their way out.
+pub(crate) struct StandInExec {
     node: Arc<dyn ExecutionPlan>,
-    end: QueryEnd,
+    change: Change,
 }
 
-impl StopExec {
-    pub(crate) fn new(node: Arc<dyn ExecutionPlan>, end: QueryEnd) -> Self {
-        Self { node, end }
+impl StandInExec {
+    pub(crate) fn new(
+        node: Arc<dyn ExecutionPlan>,
+        change: impl Fn(Result<RecordBatch>) -> Result<RecordBatch> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            node,
+            change: Arc::new(change),
+        }
     }
 }
 
-impl DisplayAs for StopExec {
+impl fmt::Debug for StandInExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.node.fmt(f)
+    }
+}
+
+impl DisplayAs for StandInExec {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.node.fmt_as(format, f)
     }
 }
 
-impl ExecutionPlan for StopExec {
+impl ExecutionPlan for StandInExec {
     fn name(&self) -> &str {
         self.node.name()
+    }
+
+    fn downcast_delegate(&self) -> Option<&dyn ExecutionPlan> {
+        Some(self.node.as_ref())
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -64,7 +83,8 @@ impl ExecutionPlan for StopExec {
         options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let node = Arc::clone(&self.node).replace_children(children, options)?;
-        Ok(Arc::new(Self::new(node, self.end.clone())))
+        let change = Arc::clone(&self.change);
+        Ok(Arc::new(Self { node, change }))
     }
 
     fn with_new_children(
@@ -80,14 +100,16 @@ impl ExecutionPlan for StopExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let end = self.end.clone();
-        let batches = self.node.execute(partition, context)?.map(move |batch| {
-            end.check("produce rows in")?;
-            batch
-        });
+        let change = Arc::clone(&self.change);
+        let batches = self.node.execute(partition, context)?;
+        let batches = batches.map(move |batch| change(batch));
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             self.schema(),
             batches,
         )))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        self.node.metrics()
     }
 }
