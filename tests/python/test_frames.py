@@ -24,8 +24,8 @@ MEMORY = [1.0, 0.25, 0.05]
 # times as many, 1 engine of 2 or 4 partitions has 5 %, of 7 it has 8, and 5 engines of 7 have 38 % at least.
 FEW_CASES = [(1, 2, 0.05), (2, 2, 0.25), (1, 7, 0.25), (3, 4, 0.25), (2, 4, 1.0), (5, 7, 0.05)]
 # What an engine needs for itself and for each partition, all of which sort at once: each with a batch and a merge.
-ENGINE_BYTES_MIN = 12 << 20
-PARTITION_BYTES_MIN = 4 << 20
+ENGINE_BYTES_MIN = 8 << 20
+PARTITION_BYTES_MIN = 3 << 20
 # What a row of DATA is taken to need in memory, reckoned from its types and not measured. With texts as Arrow views
 # it is about 100 bytes: 28 of numbers, 20 of the list, 32 of views, 17 of texts that are too long for a view. Some are
 # added for what comes with them.

@@ -5,7 +5,7 @@
 
 use crate::bytes_text::bytes_text;
 use crate::error::FramesError;
-use crate::host_ledger::{HostLedger, Refusal};
+use crate::host_ledger::{HostLedger, Refusal, Request};
 use crate::query_budget::QueryBudget;
 use crate::snapshot::{BudgetSnapshot, ConsumerSnapshot, QuerySnapshot, TierSnapshot};
 use crate::tier::Tier;
@@ -394,28 +394,29 @@ impl MemoryPool for Budget {
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        let id = reservation.consumer().id();
         let mut host = self.host.lock();
-        host.add(id, additional, self.host_limit());
+        host.add(self.host_limit(), request(reservation, additional));
         self.look_ahead(&host);
         self.make_way(host);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        // The reservation is smaller by now.
+        let held = reservation.size().saturating_add(shrink);
         self.host
             .lock()
-            .subtract(reservation.consumer().id(), shrink);
+            .subtract(reservation.consumer().id(), held, shrink);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let id = reservation.consumer().id();
+        let request = request(reservation, additional);
         // Set once frames have nothing more to give.
         let mut in_vain = None;
         for reclaims in 0.. {
             let mut host = self.host.lock();
-            let missing = match host.refusal(self.host_limit(), id, additional) {
+            let missing = match host.refusal(self.host_limit(), request) {
                 None => {
-                    host.add(id, additional, self.host_limit());
+                    host.add(self.host_limit(), request);
                     self.look_ahead(&host);
                     self.make_way(host);
                     return Ok(());
@@ -425,10 +426,14 @@ impl MemoryPool for Budget {
                 }
                 Some(refusal) => {
                     drop(host);
-                    return Err(self.refuse(reservation, additional, in_vain.unwrap_or(refusal)));
+                    let refusal = match (refusal, in_vain) {
+                        (Refusal::Frames(_), Some(in_vain)) => in_vain,
+                        _ => refusal,
+                    };
+                    return Err(self.refuse(reservation, additional, refusal));
                 }
             };
-            let of_read = host.comes_before_readers(self.host_limit(), id, additional);
+            let of_read = host.comes_before_readers(self.host_limit(), request);
             // Never under the lock: what leaves memory is counted, and takes a while to write.
             drop(host);
             // Another request may have made them give all they had while this one waited for its turn, so
@@ -449,6 +454,14 @@ impl MemoryPool for Budget {
 
     fn memory_limit(&self) -> MemoryLimit {
         MemoryLimit::Finite(self.host_limit())
+    }
+}
+
+fn request(reservation: &MemoryReservation, additional: usize) -> Request {
+    Request {
+        id: reservation.consumer().id(),
+        held: reservation.size(),
+        additional,
     }
 }
 

@@ -24,9 +24,6 @@ const UNSPILT_PART: usize = 16;
 /// so many times what it still holds. That much, if it held it before, is kept for it from others
 /// that can spill.
 const KEPT_FOR_SPILLING: usize = 2;
-/// An aggregate that has spilled gives all back once its input has ended, and adds up what it has written: it cannot
-/// spill again. Beside its merge, which makes do with fewer files, its groups get as much as so many files take.
-const FILES_OF_GROUPS: usize = 2;
 /// A sorter that has put its batches together cannot spill before it has sorted them. Where the whole takes more
 /// than its parts, it gets up to this part of what it holds, as late as a first batch.
 const ROUNDING_PART: usize = 64;
@@ -62,10 +59,13 @@ pub(crate) struct Consumer {
     pub(crate) peak: usize,
     /// At least `used`: what it held lately and may soon need again.
     claim: usize,
-    /// What an aggregate has asked for since it gave all back.
-    adds_up: Option<AddsUp>,
+    /// What the groups of an aggregate hold that adds up what it has spilled.
+    groups: Option<usize>,
     /// What the merge of this sorter holds.
     merging: usize,
+    /// Whether that merges what this sorter has collected: it began when it gave back what it kept until then, and
+    /// ends when it gives all back.
+    merges: bool,
     /// A sorter that hands what it holds to its merge: what both held when that began. In between it
     /// is in neither's name, so that others would take what the merge is about to ask for.
     handing_over: Option<usize>,
@@ -74,13 +74,14 @@ pub(crate) struct Consumer {
     registrations: usize,
 }
 
-/// An aggregate asks for each file that it merges, then, in smaller pieces, for groups.
-#[derive(Clone, Copy, Debug, Default)]
-struct AddsUp {
-    /// What its first file takes.
-    file: usize,
-    /// What it held with its last file.
-    merge: usize,
+/// Who wants more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// The consumer.
+    pub(crate) id: usize,
+    /// What that of its reservations which is to grow holds.
+    pub(crate) held: usize,
+    pub(crate) additional: usize,
 }
 
 #[derive(Debug, Default)]
@@ -121,8 +122,9 @@ impl HostLedger {
                 used: 0,
                 peak: 0,
                 claim: 0,
-                adds_up: None,
+                groups: None,
                 merging: 0,
+                merges: false,
                 handing_over: None,
                 sorter,
                 registrations: 0,
@@ -150,21 +152,21 @@ impl HostLedger {
     }
 
     /// `None` if the request is granted.
-    pub(crate) fn refusal(&self, limit: usize, id: usize, additional: usize) -> Option<Refusal> {
-        let total = self.used.saturating_add(additional);
+    pub(crate) fn refusal(&self, limit: usize, request: Request) -> Option<Refusal> {
+        let total = self.used.saturating_add(request.additional);
         if total > limit {
             return Some(Refusal::Limit);
         }
-        self.refusal_of_spiller(limit, id, total, additional)
-            .or_else(|| {
-                let missing = total.saturating_add(self.frames).saturating_sub(limit);
-                (missing > 0).then_some(Refusal::Frames(missing))
-            })
+        self.refusal_of_spiller(limit, total, request).or_else(|| {
+            let missing = total.saturating_add(self.frames).saturating_sub(limit);
+            (missing > 0).then_some(Refusal::Frames(missing))
+        })
     }
 
     /// Whether frames that are being read give way too: to what cannot spill, and to what has too little to
     /// do so.
-    pub(crate) fn comes_before_readers(&self, limit: usize, id: usize, additional: usize) -> bool {
+    pub(crate) fn comes_before_readers(&self, limit: usize, request: Request) -> bool {
+        let Request { id, additional, .. } = request;
         let Some(consumer) = self.consumers.get(&id).filter(|one| one.can_spill) else {
             return true;
         };
@@ -173,13 +175,8 @@ impl HostLedger {
     }
 
     /// What one that can spill is refused for the sake of others.
-    fn refusal_of_spiller(
-        &self,
-        limit: usize,
-        id: usize,
-        total: usize,
-        additional: usize,
-    ) -> Option<Refusal> {
+    fn refusal_of_spiller(&self, limit: usize, total: usize, request: Request) -> Option<Refusal> {
+        let Request { id, additional, .. } = request;
         let consumer = self.consumers.get(&id).filter(|one| one.can_spill)?;
         let percent = |percent: usize| limit / 100 * percent;
         let kept_for_others = self.kept - consumer.kept();
@@ -187,25 +184,21 @@ impl HostLedger {
         if claimed <= percent(PRESSURE_PERCENT) {
             return None;
         }
-        let is_first = consumer.used == 0 && additional <= limit / FIRST_PART;
-        let is_rounding =
-            consumer.name.contains(SORTER) && additional <= consumer.used / ROUNDING_PART;
+        if consumer.is_for_groups(request) {
+            return None;
+        }
+        let is_first = consumer.used == 0 && !consumer.merges && additional <= limit / FIRST_PART;
+        let is_rounding = consumer.merges && additional <= consumer.used / ROUNDING_PART;
         if (is_first || is_rounding) && total <= percent(FIRST_PERCENT) {
             return None;
         }
         let share = self.share(consumer, percent(SPILLABLE_PERCENT));
         let wanted = consumer.used.saturating_add(additional);
-        if consumer
-            .adds_up
-            .is_some_and(|one| one.groups_get(additional, wanted, share))
-        {
-            return None;
-        }
         if wanted > share {
             return Some(Refusal::Share(share));
         }
-        let leaves_too_little = claimed > percent(SPILLABLE_PERCENT) && wanted > share / FLOOR_PART;
-        leaves_too_little.then_some(Refusal::Spilling)
+        let is_little = wanted <= share / FLOOR_PART && !consumer.merges;
+        (claimed > percent(SPILLABLE_PERCENT) && !is_little).then_some(Refusal::Spilling)
     }
 
     /// An equal part for each query, and of what its operators cannot spill the rest for each of
@@ -223,7 +216,8 @@ impl HostLedger {
         (limit / (others + 1)).saturating_sub(query.unspillable) / spillers.max(1)
     }
 
-    pub(crate) fn add(&mut self, id: usize, additional: usize, limit: usize) {
+    pub(crate) fn add(&mut self, limit: usize, request: Request) {
+        let Request { id, additional, .. } = request;
         self.used = self.used.saturating_add(additional);
         self.peak = self.peak.max(self.total());
         self.overcommitted_peak = self
@@ -233,13 +227,13 @@ impl HostLedger {
             return;
         };
         let was_idle = consumer.used == 0;
+        if consumer.is_for_groups(request) {
+            consumer.groups = consumer.groups.map(|groups| groups + additional);
+        }
         self.kept -= consumer.kept();
         consumer.used = consumer.used.saturating_add(additional);
         consumer.peak = consumer.peak.max(consumer.used);
         consumer.claim = consumer.claim.max(consumer.used);
-        if let Some(adds_up) = &mut consumer.adds_up {
-            adds_up.add(additional, consumer.used);
-        }
         self.kept += consumer.kept();
         let sorter = consumer.sorter;
         if let Some(query) = self.queries.get_mut(&consumer.query) {
@@ -272,7 +266,8 @@ impl HostLedger {
         self.frames = self.frames.saturating_sub(bytes);
     }
 
-    pub(crate) fn subtract(&mut self, id: usize, bytes: usize) {
+    /// A reservation of this consumer that held so many bytes gives some back.
+    pub(crate) fn subtract(&mut self, id: usize, held: usize, bytes: usize) {
         self.used = self.used.saturating_sub(bytes);
         let Some(consumer) = self.consumers.get_mut(&id) else {
             return;
@@ -281,9 +276,11 @@ impl HostLedger {
         self.kept -= consumer.kept();
         consumer.used = consumer.used.saturating_sub(bytes);
         consumer.claim = consumer.claim.min(consumer.used * KEPT_FOR_SPILLING);
-        if was_active && consumer.used == 0 && consumer.name.contains(AGGREGATE) {
-            consumer.adds_up = Some(AddsUp::default());
-        }
+        consumer.groups = match consumer.groups {
+            Some(groups) if groups == held => Some(groups.saturating_sub(bytes)),
+            _ if was_active && consumer.used == 0 && consumer.name.contains(AGGREGATE) => Some(0),
+            groups => groups,
+        };
         self.kept += consumer.kept();
         let sorter = consumer.sorter.filter(|_| bytes > 0);
         if let Some(query) = self.queries.get_mut(&consumer.query) {
@@ -317,22 +314,6 @@ impl HostLedger {
     }
 }
 
-impl AddsUp {
-    fn add(&mut self, additional: usize, used: usize) {
-        if self.file == 0 {
-            self.file = additional;
-        }
-        if additional >= self.file {
-            self.merge = used;
-        }
-    }
-
-    fn groups_get(self, additional: usize, wanted: usize, share: usize) -> bool {
-        let most = share.max(self.merge) + FILES_OF_GROUPS * self.file;
-        additional < self.file && wanted <= most
-    }
-}
-
 impl Consumer {
     /// What others that can spill must leave to it.
     fn kept(&self) -> usize {
@@ -343,13 +324,24 @@ impl Consumer {
         }
     }
 
+    /// Whether the groups of an aggregate ask that adds up what it has spilled: it cannot spill again. It has given
+    /// all back once its input had ended, then asked for the files that it merges, and makes do with fewer; its
+    /// groups have a reservation of their own.
+    fn is_for_groups(&self, request: Request) -> bool {
+        match self.groups {
+            None => false,
+            Some(0) => request.held == 0 && self.used > 0,
+            Some(groups) => request.held == groups,
+        }
+    }
+
     /// A sorter frees what is kept for its merge right before it hands over what it holds; what its
     /// merge gives back next says that all of it has arrived.
     fn merge_gave_back(&mut self, bytes: usize) {
-        self.handing_over = match self.handing_over {
-            None if self.used > 0 => Some(self.used + self.merging),
-            _ => None,
-        };
-        self.merging = self.merging.saturating_sub(bytes);
+        let held = self.merging;
+        self.merging = held.saturating_sub(bytes);
+        let begins = self.merging == 0 && !self.merges && self.used > 0;
+        self.handing_over = begins.then_some(self.used + held);
+        self.merges = begins || (self.merges && self.merging > 0);
     }
 }

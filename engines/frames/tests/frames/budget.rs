@@ -132,6 +132,8 @@ fn a_sorter_gets_the_little_that_its_batches_take_more_together() {
     let budget = Budget::new(1000 * KIB, 0);
     let pool = pool(&budget, "a");
     let sorter = spiller(&pool, "ExternalSorter[0]");
+    let merge = MemoryConsumer::new("ExternalSorterMerge[0]").register(&pool);
+    merge.try_grow(KIB).unwrap();
     let _others: Vec<_> = (1..4)
         .map(|i| {
             let other = spiller(&pool, &format!("ExternalSorter[{i}]"));
@@ -139,15 +141,40 @@ fn a_sorter_gets_the_little_that_its_batches_take_more_together() {
             other
         })
         .collect();
-    sorter.try_grow(212 * KIB).unwrap();
     // Its share is a quarter of 85 %.
-    assert!(sorter.try_grow(50 * KIB).is_err());
-    sorter.try_grow(3 * KIB).unwrap();
+    sorter.try_grow(212 * KIB).unwrap();
+    assert!(sorter.try_grow(KIB).is_err());
+    // It lets go of what it kept for its merge: no further batch comes before that is over.
+    merge.free();
     assert!(sorter.try_grow(4 * KIB).is_err());
+    sorter.try_grow(3 * KIB).unwrap();
+}
+
+/// A sorter that is refused more of what it has merged writes what it has.
+#[test]
+fn what_a_sorter_has_merged_does_not_take_what_its_merge_needs() {
+    let budget = Budget::new(1000 * KIB, 0);
+    let pool = pool(&budget, "a");
+    let sorter = spiller(&pool, "ExternalSorter[0]");
+    let merge = MemoryConsumer::new("ExternalSorterMerge[0]").register(&pool);
+    merge.try_grow(10 * KIB).unwrap();
+    sorter.try_grow(400 * KIB).unwrap();
+    let other = spiller(&pool, "ExternalSorter[1]");
+    other.try_grow(400 * KIB).unwrap();
+    merge.free();
+    sorter.free();
+    merge.try_grow(460 * KIB).unwrap();
+    assert!(sorter.try_grow(KIB).is_err());
+    // It has spilled, and collects again.
+    merge.free();
+    merge.try_grow(10 * KIB).unwrap();
+    other.try_grow(20 * KIB).unwrap();
+    MemoryConsumer::new("join").register(&pool).grow(430 * KIB);
+    sorter.try_grow(KIB).unwrap();
 }
 
 #[test]
-fn an_aggregate_that_adds_up_what_it_has_spilled_gets_a_little_more_than_its_share() {
+fn the_groups_of_an_aggregate_that_adds_up_what_it_has_spilled_are_not_held_to_its_share() {
     let budget = Budget::new(1000 * KIB, 0);
     let pool = pool(&budget, "a");
     let (first, second) = (
@@ -164,12 +191,16 @@ fn an_aggregate_that_adds_up_what_it_has_spilled_gets_a_little_more_than_its_sha
         first.try_grow(100 * KIB).unwrap();
     }
     assert!(first.try_grow(100 * KIB).is_err());
-    // Its groups get as much as two files, whatever its share.
-    first.try_grow(90 * KIB).unwrap();
-    first.try_grow(90 * KIB).unwrap();
-    assert!(first.try_grow(50 * KIB).is_err());
+    // Its groups cannot be spilled again, and get all there is.
+    let groups = first.new_empty();
+    groups.try_grow(110 * KIB).unwrap();
+    assert!(first.try_grow(100 * KIB).is_err());
+    groups.try_grow(100 * KIB).unwrap();
+    groups.shrink(10 * KIB);
+    groups.try_grow(30 * KIB).unwrap();
+    assert!(groups.try_grow(50 * KIB).is_err());
     // The other has not spilled yet, and can.
-    assert!(second.try_grow(70 * KIB).is_err());
+    assert!(second.try_grow(10 * KIB).is_err());
 }
 
 #[test]
