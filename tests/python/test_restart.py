@@ -1,10 +1,13 @@
 """A restart as front ends do it: names and frames stay, variables go, and all cells run again."""
 
+import array
+import fcntl
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import nbclient
@@ -153,6 +156,41 @@ def test_killing_the_group_of_the_kernel_ends_rust_and_reaches_no_engine(start_k
     again = start_kernel("killed")
     assert "1000" in again.run("%%sql\nSELECT count(*) AS rows FROM kept")[1]
     assert with_words(home, "engine", "controller", "launcher") == engines
+
+
+def unread(pid):
+    """Bytes that a process has not read yet from its pipes."""
+    count = array.array("i", [0])
+    unread = 0
+    for file in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        if os.readlink(file).startswith("pipe:"):
+            pipe = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+            fcntl.ioctl(pipe, termios.FIONREAD, count)
+            os.close(pipe)
+            unread += count[0]
+    return unread
+
+
+def test_a_cell_that_its_host_never_read_fails_and_the_next_one_runs(start_kernel, home):
+    kernel = start_kernel("unread")
+    assert "41" in kernel.run("let kept = 41;\nkept")[1]
+    (host,) = with_words(home, "host")
+    os.kill(host, signal.SIGSTOP)
+    cell = "kept + 1" + " // and so on" * 20
+    request = kernel.client.execute(cell)
+    deadline = time.monotonic() + CELL_SECONDS
+    while unread(host) < len(cell):
+        assert time.monotonic() < deadline, "the cell was not sent"
+        time.sleep(0.01)
+    os.kill(host, signal.SIGKILL)
+    while (reply := kernel.client.get_shell_msg(timeout=CELL_SECONDS))["parent_header"]["msg_id"] != request:
+        pass
+    content = reply["content"]
+    assert content["status"] == "error" and content["ename"] == "HostError", content
+    assert "Rust's variables are gone" in content["evalue"], content
+    reply, _ = kernel.run("kept")
+    assert reply["ename"] == "CompileError" and "kept" in "\n".join(reply["traceback"]), reply
+    assert "42" in kernel.run("let kept = 42;\nkept")[1]
 
 
 def test_a_subshell_answers_while_the_main_shell_is_busy(start_kernel):
