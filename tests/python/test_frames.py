@@ -20,8 +20,8 @@ ENGINES = [1, 2, 3, 5]
 PARTITIONS = [2, 4, 7]
 # Parts of what the rows take in memory.
 MEMORY = [1.0, 0.25, 0.05]
-# Every number of each; the rows have 15, 30, 30 and 64 % of what they take, in the others all. With soak's rows, four
-# times as many, 1 engine of 2 or 4 partitions has 5 %, of 7 it has 8, and 5 engines of 7 have 38 % at least.
+# Every number of each; the rows have 11, 25, 25 and 46 % of what they take, in the others all. With soak's rows, four
+# times as many, 1 engine of 2 or 4 partitions has 5 %, of 7 it has 5.5, and 5 engines of 7 have 28 % at least.
 FEW_CASES = [(1, 2, 0.05), (2, 2, 0.25), (1, 7, 0.25), (3, 4, 0.25), (2, 4, 1.0), (5, 7, 0.05)]
 # What an engine needs for itself and for each partition, all of which sort at once: each with a batch and a merge.
 ENGINE_BYTES_MIN = 8 << 20

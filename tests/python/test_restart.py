@@ -161,14 +161,14 @@ def test_killing_the_group_of_the_kernel_ends_rust_and_reaches_no_engine(start_k
 def unread(pid):
     """Bytes that a process has not read yet from its pipes."""
     count = array.array("i", [0])
-    unread = 0
+    total = 0
     for file in pathlib.Path(f"/proc/{pid}/fd").iterdir():
         if os.readlink(file).startswith("pipe:"):
             pipe = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
             fcntl.ioctl(pipe, termios.FIONREAD, count)
             os.close(pipe)
-            unread += count[0]
-    return unread
+            total += count[0]
+    return total
 
 
 def test_a_cell_that_its_host_never_read_fails_and_the_next_one_runs(start_kernel, home):

@@ -23,7 +23,7 @@ const EVCXR_CONFIG: &str = "opt_level = \"0\"\noffline_mode = true\n";
 
 /// Cargo reads this for everything below: dependencies are compiled once and run often, but for
 /// those that no cell spends time in. Checks are for the code of cells; compiling those of dependencies
-/// takes a seventh of the time. Each unit costs a small cell a
+/// took a seventh of the time. Each unit costs a small cell a
 /// millisecond; a large one needs some to use two cores.
 const CARGO_CONFIG: &str = r#"[profile.dev]
 codegen-units = 4
