@@ -163,15 +163,18 @@ impl HostLedger {
         })
     }
 
-    /// Whether frames that are being read give way too: to what cannot spill, and to what has too little to
-    /// do so.
+    /// Whether frames that are being read give way too: to what cannot spill, or not again, and to what has too
+    /// little to do so.
     pub(crate) fn comes_before_readers(&self, limit: usize, request: Request) -> bool {
         let Request { id, additional, .. } = request;
         let Some(consumer) = self.consumers.get(&id).filter(|one| one.can_spill) else {
             return true;
         };
-        let is_first = consumer.used == 0 && additional <= limit / FIRST_PART;
-        is_first || consumer.used.saturating_add(additional) <= limit / UNSPILT_PART
+        if consumer.is_for_groups(request) {
+            return true;
+        }
+        consumer.is_first(limit, additional)
+            || consumer.used.saturating_add(additional) <= limit / UNSPILT_PART
     }
 
     /// What one that can spill is refused for the sake of others.
@@ -187,9 +190,9 @@ impl HostLedger {
         if consumer.is_for_groups(request) {
             return None;
         }
-        let is_first = consumer.used == 0 && !consumer.merges && additional <= limit / FIRST_PART;
         let is_rounding = consumer.merges && additional <= consumer.used / ROUNDING_PART;
-        if (is_first || is_rounding) && total <= percent(FIRST_PERCENT) {
+        if (consumer.is_first(limit, additional) || is_rounding) && total <= percent(FIRST_PERCENT)
+        {
             return None;
         }
         let share = self.share(consumer, percent(SPILLABLE_PERCENT));
@@ -322,6 +325,12 @@ impl Consumer {
             Some(claim) => claim.saturating_sub(self.used + self.merging),
             None => self.claim - self.used,
         }
+    }
+
+    /// Whether this is the first batch, which cannot be spilt before there is room for it. A sorter that merges writes
+    /// what it has merged instead.
+    fn is_first(&self, limit: usize, additional: usize) -> bool {
+        self.used == 0 && !self.merges && additional <= limit / FIRST_PART
     }
 
     /// Whether the groups of an aggregate ask that adds up what it has spilled: it cannot spill again. It has given

@@ -249,6 +249,73 @@ fn what_cannot_be_refused_is_counted() {
     assert_eq!(snapshot.tiers[0].tier, Tier::Host);
 }
 
+/// Frames that are all being read: they give way to what comes before their readers.
+#[derive(Debug)]
+struct BeingRead(Arc<Budget>);
+
+impl Reclaim for BeingRead {
+    fn reclaim(&self, bytes: usize, of_read: bool) -> usize {
+        let given = bytes.min(self.0.frames_used());
+        let given = if of_read { given } else { 0 };
+        self.0.release_frames(given);
+        given
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        None
+    }
+
+    fn wake(&self) {}
+
+    fn trim(&self, _: usize) {}
+}
+
+/// A budget of 1,000 KiB, and frames that are all being read.
+fn read_frames() -> (Arc<Budget>, Arc<dyn Reclaim>) {
+    let budget = Budget::new(1000 * KIB, 0);
+    let frames: Arc<dyn Reclaim> = Arc::new(BeingRead(Arc::clone(&budget)));
+    budget.reclaim_from(Arc::downgrade(&frames));
+    (budget, frames)
+}
+
+#[test]
+fn frames_that_are_being_read_give_way_to_groups_that_cannot_spill_again() {
+    let (budget, _frames) = read_frames();
+    let aggregate = spiller(&pool(&budget, "a"), "FinalHashAggregateStream[0]");
+    aggregate.try_grow(400 * KIB).unwrap();
+    assert!(budget.reserve_frames(450 * KIB, FrameRoom::Most));
+    let refused = aggregate.try_grow(200 * KIB).unwrap_err().to_string();
+    assert!(refused.contains("while they are read"), "{refused}");
+    // It writes its groups, its input ends, and it adds them up again.
+    aggregate.free();
+    assert!(budget.reserve_frames(400 * KIB, FrameRoom::Most));
+    aggregate.try_grow(50 * KIB).unwrap();
+    let groups = aggregate.new_empty();
+    groups.try_grow(100 * KIB).unwrap();
+    groups.try_grow(100 * KIB).unwrap();
+    assert_eq!(budget.frames_used(), 750 * KIB);
+    // One file more to merge: it can do without.
+    assert!(aggregate.try_grow(100 * KIB).is_err());
+}
+
+#[test]
+fn frames_that_are_being_read_stay_where_a_sorter_can_write_what_it_has_merged() {
+    let (budget, _frames) = read_frames();
+    let pool = pool(&budget, "a");
+    let sorter = spiller(&pool, "ExternalSorter[0]");
+    let merge = MemoryConsumer::new("ExternalSorterMerge[0]").register(&pool);
+    assert!(budget.reserve_frames(850 * KIB, FrameRoom::Most));
+    merge.try_grow(100 * KIB).unwrap();
+    // It can do nothing without its first batch.
+    sorter.try_grow(100 * KIB).unwrap();
+    assert_eq!(budget.frames_used(), 800 * KIB);
+    merge.free();
+    sorter.free();
+    merge.try_grow(200 * KIB).unwrap();
+    assert!(sorter.try_grow(100 * KIB).is_err());
+    assert_eq!(budget.frames_used(), 800 * KIB);
+}
+
 /// Frames that give all they have to another request first.
 #[derive(Debug)]
 struct TakenBefore(Arc<Budget>);
