@@ -63,6 +63,8 @@ pub(crate) struct Consumer {
     groups: Option<usize>,
     /// What the merge of this sorter holds.
     merging: usize,
+    /// What this sorter keeps for its merge while it collects: what its merge got first.
+    kept_for_merge: usize,
     /// Whether that merges what this sorter has collected: it began when it gave back what it kept until then, and
     /// ends when it gives all back.
     merges: bool,
@@ -124,6 +126,7 @@ impl HostLedger {
                 claim: 0,
                 groups: None,
                 merging: 0,
+                kept_for_merge: 0,
                 merges: false,
                 handing_over: None,
                 sorter,
@@ -220,7 +223,11 @@ impl HostLedger {
     }
 
     pub(crate) fn add(&mut self, limit: usize, request: Request) {
-        let Request { id, additional, .. } = request;
+        let Request {
+            id,
+            held,
+            additional,
+        } = request;
         self.used = self.used.saturating_add(additional);
         self.peak = self.peak.max(self.total());
         self.overcommitted_peak = self
@@ -248,7 +255,7 @@ impl HostLedger {
                 query.active_spillers += 1;
             }
         }
-        self.tell_sorter(sorter, |sorter| sorter.merging += additional);
+        self.tell_sorter(sorter, |sorter| sorter.merge_took(held, additional));
     }
 
     /// A merge holds more or less than before.
@@ -342,6 +349,19 @@ impl Consumer {
             Some(0) => request.held == 0 && self.used > 0,
             Some(groups) => request.held == groups,
         }
+    }
+
+    /// A single batch is sorted and written without a merge, which would tell by what it gives back that it has
+    /// ended: what is kept for the next one tells.
+    fn merge_took(&mut self, held: usize, bytes: usize) {
+        let is_empty = held == 0 && self.used == 0 && self.merging == 0;
+        if self.kept_for_merge == 0 {
+            self.kept_for_merge = bytes;
+        } else if is_empty && bytes == self.kept_for_merge {
+            self.merges = false;
+            self.handing_over = None;
+        }
+        self.merging += bytes;
     }
 
     /// A sorter frees what is kept for its merge right before it hands over what it holds; what its

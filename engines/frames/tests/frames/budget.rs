@@ -173,6 +173,33 @@ fn what_a_sorter_has_merged_does_not_take_what_its_merge_needs() {
     sorter.try_grow(KIB).unwrap();
 }
 
+/// It is sorted without a merge.
+#[test]
+fn a_sorter_that_has_written_a_single_batch_gets_the_next() {
+    let budget = Budget::new(1000 * KIB, 0);
+    let pool = pool(&budget, "a");
+    let sorter = spiller(&pool, "ExternalSorter[0]");
+    let merge = MemoryConsumer::new("ExternalSorterMerge[0]").register(&pool);
+    let join = MemoryConsumer::new("join").register(&pool);
+    join.grow(750 * KIB);
+    for _ in 0..3 {
+        merge.try_grow(10 * KIB).unwrap();
+        sorter.try_grow(100 * KIB).unwrap();
+        assert!(sorter.try_grow(100 * KIB).is_err());
+        merge.free();
+        sorter.free();
+    }
+    // Several are merged, and what is on its way to that is still kept for it.
+    merge.try_grow(10 * KIB).unwrap();
+    join.shrink(600 * KIB);
+    sorter.try_grow(600 * KIB).unwrap();
+    merge.free();
+    sorter.free();
+    let other = spiller(&pool, "ExternalSorter[1]");
+    other.try_grow(200 * KIB).unwrap_err();
+    merge.try_grow(500 * KIB).unwrap();
+}
+
 #[test]
 fn the_groups_of_an_aggregate_that_adds_up_what_it_has_spilled_are_not_held_to_its_share() {
     let budget = Budget::new(1000 * KIB, 0);
