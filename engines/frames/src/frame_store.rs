@@ -17,13 +17,16 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is freed for a request, at least: one search for the coldest serves many requests.
 const RECLAIM_BYTES_MIN: usize = 16 << 20;
 /// Dropped segments that are remembered, so that a part of their query that comes late writes no
 /// more: no query has so many that end at once.
 const DROPPED_MAX: usize = 1024;
+/// After a write that failed the disk is left alone for so long: else a full one is tried, and the
+/// log told, by every request for memory.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The resident frames of an engine.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ pub struct FrameStore {
     /// One at a time: two would look for the same memory.
     demoting: Mutex<()>,
     /// Why nothing could be written the last time.
-    obstacle: Mutex<Option<String>>,
+    obstacle: Mutex<Option<Obstacle>>,
     pressure: Arc<Pressure>,
 }
 
@@ -53,6 +56,12 @@ struct Segments {
     held: HashMap<QueryId, Partitions>,
     /// The last that were dropped, oldest first.
     dropped: VecDeque<QueryId>,
+}
+
+#[derive(Debug)]
+struct Obstacle {
+    reason: String,
+    seen: Instant,
 }
 
 /// Wakes the thread that pushes frames down.
@@ -293,7 +302,7 @@ impl FrameStore {
                 .collect()
         };
         coldest.sort_by_key(|(used, ..)| *used);
-        let (mut freed, mut can_write) = (0, true);
+        let (mut freed, mut can_write) = (0, self.can_write());
         for (_, column, partition) in coldest {
             if freed >= wanted {
                 break;
@@ -306,13 +315,24 @@ impl FrameStore {
                 Ok(()) => *self.obstacle.lock() = None,
                 Err(error) => {
                     tracing::warn!(%error, segment = %partition.segment(), "push a frame to disk");
-                    *self.obstacle.lock() = Some(error.to_string());
+                    *self.obstacle.lock() = Some(Obstacle {
+                        reason: error.to_string(),
+                        seen: Instant::now(),
+                    });
                     // What is there already may still leave.
                     can_write = false;
                 }
             }
         }
         freed
+    }
+
+    /// Whether no write failed just now.
+    fn can_write(&self) -> bool {
+        let obstacle = self.obstacle.lock();
+        obstacle
+            .as_ref()
+            .is_none_or(|one| one.seen.elapsed() >= RETRY_AFTER)
     }
 }
 
@@ -330,7 +350,8 @@ impl Reclaim for FrameStore {
     }
 
     fn obstacle(&self) -> Option<String> {
-        self.obstacle.lock().clone()
+        let obstacle = self.obstacle.lock();
+        obstacle.as_ref().map(|one| one.reason.clone())
     }
 
     fn trim(&self, bytes: usize) {
