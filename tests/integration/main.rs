@@ -12,5 +12,6 @@ mod frames;
 mod scale;
 mod scans;
 mod sinks;
+mod spill_disk;
 mod sql;
 mod traffic;

@@ -3,10 +3,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use bireme_tests::{Running, TestCluster, wait_until};
+use bireme_tests::{Running, SmallDisk, TestCluster, wait_until};
 
 use crate::traffic::{CALL, DISTRIBUTED};
 
@@ -293,49 +292,23 @@ fn a_killed_engine_leaves_no_file() {
     }
 }
 
-/// A file system of its own that is soon full.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// None where this user may mount nothing.
-    fn mount(path: PathBuf) -> Option<Self> {
-        fs::create_dir(&path).unwrap();
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(&path);
-        match mount.output() {
-            Ok(mount) if mount.status.success() => Some(Self(path)),
-            other => {
-                println!("skipped: a tmpfs cannot be mounted here: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmount = Command::new("umount").arg(&self.0).status();
-        assert!(unmount.unwrap().success());
-    }
-}
-
 #[test]
 fn a_full_disk_is_told_and_left_as_it_was() {
     let cluster = cluster(2);
-    let Some(disk) = SmallDisk::mount(cluster.work().join("small")) else {
+    let Some(disk) = SmallDisk::mount(1) else {
         return;
     };
-    for target in ["small/", "small/one.csv"] {
+    let path = disk.path().display();
+    for target in [format!("{path}/rows/"), format!("{path}/one.csv")] {
         let copy = format!("COPY (SELECT * FROM 'rows/*.parquet') TO '{target}' STORED AS CSV");
         let said = cluster.sql_error(&copy);
         assert!(
-            said.contains("DiskFull") && said.contains("small"),
+            said.contains("DiskFull") && said.contains(&target),
             "{said}"
         );
-        assert_eq!(files(&disk.0), Vec::<PathBuf>::new(), "{target}");
+        assert_eq!(files(disk.path()), Vec::<PathBuf>::new(), "{target}");
     }
-    let fits = "COPY (SELECT k FROM 'rows/a.parquet' WHERE k < 5) TO 'small/one.csv'";
-    cluster.sql(fits);
+    cluster.sql(&format!(
+        "COPY (SELECT k FROM 'rows/a.parquet' WHERE k < 5) TO '{path}/one.csv'"
+    ));
 }

@@ -11,9 +11,11 @@ mod command;
 mod engine_status;
 pub mod processes;
 mod running;
+mod small_disk;
 
 pub use binary::{bireme_binary, repository};
 pub use cluster::TestCluster;
 pub use command::{Finished, run, wait_until};
 pub use engine_status::EngineStatus;
 pub use running::Running;
+pub use small_disk::SmallDisk;
