@@ -7,15 +7,15 @@
 
 use crate::cargo_output::follow;
 use crate::error::RustHostError;
+use crate::file_lock::lock;
 use crate::session_directory::{cargo_config, make, toml_string, write, write_cargo_config};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 mod packed {
     include!(concat!(env!("OUT_DIR"), "/cell_crate_sources.rs"));
@@ -29,8 +29,6 @@ const COMPILE_LIMIT: Duration = Duration::from_secs(1800);
 const FETCH_LIMIT: Duration = Duration::from_secs(300);
 /// Longest wait of a cell that only needs the outcome linked; others link for a moment.
 pub const LINK_LIMIT: Duration = Duration::from_secs(10);
-/// How often a lock that another process holds is tried again.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const LOCK_FILE: &str = "Cargo.lock";
 /// The package evcxr compiles cells in; what a session made of it is its own.
 const CELL_PACKAGE: &str = "ctx";
@@ -211,22 +209,9 @@ impl CellCrate {
     fn lock(&self, limit: Duration) -> Result<Flock<File>, RustHostError> {
         make(&self.root)?;
         let path = self.root.join("lock");
-        let mut file = File::create(&path)
+        let file = File::create(&path)
             .map_err(|error| RustHostError::io(format!("make {}", path.display()), error))?;
-        let deadline = Instant::now() + limit;
-        loop {
-            let error = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(lock),
-                Err((same, Errno::EAGAIN)) if Instant::now() < deadline => {
-                    file = same;
-                    std::thread::sleep(LOOK_INTERVAL);
-                    continue;
-                }
-                Err((_, error)) => error,
-            };
-            let tried = format!("lock {} within {} s", path.display(), limit.as_secs());
-            return Err(RustHostError::io(tried, error));
-        }
+        lock(file, &path, limit)
     }
 
     fn build(&self) -> PathBuf {

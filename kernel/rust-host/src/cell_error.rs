@@ -19,6 +19,9 @@ const SHOWN_ERRORS: usize = 8;
 pub const OFFLINE_HELP: &str =
     "help: cargo works offline here; `:offline 0` in a cell before lets it use the network";
 
+/// How evcxr says that it cannot tell the type of a variable.
+const TYPE_UNKNOWN: &str = "automatically determine type of variable";
+
 /// An error without a place.
 pub fn plain(ename: &str, evalue: impl Into<String>, details: Vec<String>) -> CellError {
     let evalue = evalue.into();
@@ -144,13 +147,18 @@ pub fn broken() -> CellError {
     plain("HostError", text, Vec::new())
 }
 
-/// What evcxr says without a place in the cell.
-pub fn compiler_message(text: &str) -> CellError {
+/// What evcxr says without a place in the cell. `without_sources` is why types cannot be told, if they cannot.
+pub fn compiler_message(text: &str, without_sources: Option<&str>) -> CellError {
     let mut lines = text.lines().map(str::to_string);
     let mut first = lines.next().unwrap_or_default();
     let mut details: Vec<String> = lines.collect();
     if text.contains("--offline") || text.contains("no matching package") {
         details.push(OFFLINE_HELP.to_string());
+    }
+    if text.contains(TYPE_UNKNOWN)
+        && let Some(reason) = without_sources
+    {
+        details.push(format!("help: {reason}"));
     }
     if first.contains("no parsable errors") {
         let text = "the compiler ended without a reason; it may have been killed for memory";
@@ -369,7 +377,27 @@ fn pointer(place: &Place) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::file_of_library;
+    use super::{compiler_message, file_of_library};
+
+    #[test]
+    fn a_type_that_cannot_be_told_without_sources_says_so() {
+        let text = "Couldn't automatically determine type of variable `v`.\nPlease give it an explicit type.";
+        let told = compiler_message(text, Some("there are none in /lib"));
+        assert!(
+            told.traceback
+                .contains(&"help: there are none in /lib".to_string()),
+            "{told:?}"
+        );
+        for other in [
+            compiler_message(text, None),
+            compiler_message("no", Some("none")),
+        ] {
+            assert!(
+                !other.traceback.iter().any(|line| line.contains("help")),
+                "{other:?}"
+            );
+        }
+    }
 
     #[test]
     fn files_of_libraries_are_named_from_the_crate_on() {

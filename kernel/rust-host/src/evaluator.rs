@@ -57,6 +57,8 @@ pub struct Evaluator {
     pub(crate) analyst: Arc<AnalystLink>,
     pub(crate) cell_directory: PathBuf,
     notebook: PathBuf,
+    /// Why types of variables cannot be told, and what to do.
+    without_sources: Option<String>,
     /// The linker evcxr chose.
     linker: String,
     sources: CompiledSources,
@@ -108,6 +110,8 @@ pub struct Surroundings {
     pub tools: PathBuf,
     /// Where the notebook is.
     pub notebook: PathBuf,
+    /// Why types of variables cannot be told, and what to do.
+    pub without_sources: Option<String>,
 }
 
 impl Evaluator {
@@ -146,6 +150,7 @@ impl Evaluator {
             cell_directory,
             tools: _,
             notebook,
+            without_sources,
         } = surroundings;
         evaluations.set_cell_host(context.process_handle());
         Ok(Evaluator {
@@ -158,6 +163,7 @@ impl Evaluator {
             analyst,
             cell_directory,
             notebook,
+            without_sources,
             linker,
             sources: CompiledSources::default(),
             record: VariableRecord::default(),
@@ -275,7 +281,11 @@ impl Evaluator {
                 let error = cell_error::compile(label, cell, &errors);
                 Err(cell_error::with_moved(error, &self.moved))
             }
-            Some(Err(error)) => Err(cell_error::compiler_message(&error.to_string())),
+            Some(Err(error)) => {
+                let without_sources = self.without_sources.as_deref();
+                let text = error.to_string();
+                Err(cell_error::compiler_message(&text, without_sources))
+            }
         }
     }
 

@@ -17,31 +17,25 @@ use crate::evaluator::{Evaluator, Surroundings};
 use crate::prelude_crates::PreludeCrates;
 use crate::recorded_compile;
 use crate::session_directory::{SessionDirectory, tools_of_this_process};
+use crate::toolchain::{LIBRARY_PATH, Toolchain};
 use bireme_px::frame::{Frame, read_frame};
 use bireme_px::host_protocol::{HostEvent, HostRequest};
 use bireme_px::relay::Relay;
 use bireme_px::side_channel::SOCKET_ENV;
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout, setpgid};
-use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 /// Requests that may wait for the evaluator.
 const QUEUE: usize = 64;
-/// Where the dynamic linker looks for libraries.
-const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 /// How long nothing has to be asked before the host does something of its own: first it looks at
 /// types, after [`LOAD_AFTER`] such pauses it brings the `bireme` crate in.
 const IDLE: Duration = Duration::from_millis(300);
-/// Longest wait for the compiler's version: rustup may have to fetch the compiler first.
-const COMPILER_LIMIT: Duration = Duration::from_secs(300);
-/// How often it is looked whether the compiler has said it.
-const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// Long enough for somebody to think about the next cell.
 const LOAD_AFTER: usize = 5;
 
@@ -134,8 +128,7 @@ struct Host {
     analyst: Arc<AnalystLink>,
     relay: Arc<Relay>,
     prelude: PreludeCrates,
-    compiler: String,
-    libraries: OsString,
+    toolchain: Toolchain,
     notebook_directory: PathBuf,
 }
 
@@ -149,16 +142,17 @@ impl Host {
         std::env::set_current_dir(directory.path())
             .map_err(|error| RustHostError::io("enter the session's directory", error))?;
         // Here too, because the directory decides which toolchain rustup takes.
-        let compiler = ask_compiler(&["-vV"])?;
-        let libraries = ask_compiler(&["--print", "target-libdir"])?;
-        check_libraries(Path::new(libraries.trim()))?;
+        let toolchain = Toolchain::find(&|text| {
+            let (id, text) = (None, text.to_string());
+            emitter.send(&HostEvent::Progress { id, text });
+        })?;
         let sink = Arc::clone(emitter);
         let sink = Arc::new(move |event, body: &[u8]| sink.send_with(&event, body));
         let relay = Arc::new(Relay::start(&directory.socket(), sink)?);
         let evaluations = Evaluations::new(Arc::clone(emitter), Arc::clone(&relay));
         let evaluations = Arc::new(evaluations);
         let loader = CrateLoader::new(
-            CellCrate::new(&home, &compiler)?,
+            CellCrate::new(&home, &toolchain.compiler)?,
             Arc::clone(emitter),
             Arc::clone(&evaluations),
         );
@@ -180,8 +174,7 @@ impl Host {
             analyst: Arc::new(analyst),
             relay,
             prelude,
-            compiler,
-            libraries: library_path(libraries.trim()),
+            toolchain,
             notebook_directory,
         })
     }
@@ -199,7 +192,7 @@ impl Host {
             .spawn(move || reader.run(requests))
             .map_err(|error| RustHostError::io("start a thread", error))?;
         let mut evaluator = self.start_evaluator()?;
-        let rustc = self.compiler.lines().next().unwrap_or_default();
+        let rustc = self.toolchain.compiler.lines().next().unwrap_or_default();
         self.emitter.send(&HostEvent::Ready {
             rustc: rustc.to_string(),
             start_ms: begun.elapsed().as_millis() as u64,
@@ -218,7 +211,7 @@ impl Host {
         cell_host
             .arg("cell-host")
             .env(SOCKET_ENV, self.relay.socket())
-            .env(LIBRARY_PATH, &self.libraries)
+            .env(LIBRARY_PATH, &self.toolchain.libraries)
             .current_dir(&self.notebook_directory);
         recorded_compile::without_tools(&mut cell_host);
         let surroundings = Surroundings {
@@ -231,6 +224,7 @@ impl Host {
             cell_directory: self.directory.cell(),
             tools: self.directory.tools(),
             notebook: self.notebook_directory.clone(),
+            without_sources: self.toolchain.without_sources.clone(),
         };
         Evaluator::start(cell_host, surroundings)
     }
@@ -355,83 +349,4 @@ fn private_streams() -> Result<(File, File), RustHostError> {
         File::from(requests.map_err(failed)?),
         File::from(events.map_err(failed)?),
     ))
-}
-
-/// What rustc says of itself.
-fn ask_compiler(question: &[&str]) -> Result<String, RustHostError> {
-    let missing = |reason: String| RustHostError::Start {
-        reason: format!(
-            "{reason}; Rust cells need rustc and cargo 1.95 or later on the PATH (see https://rustup.rs)"
-        ),
-    };
-    let output = output_of(Command::new("rustc").args(question), COMPILER_LIMIT)
-        .map_err(|error| missing(format!("run `rustc {}`: {error}", question.join(" "))))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr).trim().to_string();
-        return Err(missing(format!("run rustc: {text}")));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Cells share one standard library, which some toolchains have only as a static one.
-fn check_libraries(directory: &Path) -> Result<(), RustHostError> {
-    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut names = files.map(|file| file.file_name().to_string_lossy().into_owned());
-    if names.any(|name| name.starts_with("libstd-") && name.ends_with(".so")) {
-        return Ok(());
-    }
-    Err(RustHostError::Start {
-        reason: format!(
-            "look for libstd-*.so in {}: there is none, and Rust cells share it; toolchains of rustup have it \
-             (see https://rustup.rs), some of distributions do not",
-            directory.display()
-        ),
-    })
-}
-
-/// Where compiled cells find Rust's own libraries. The way that rustc writes into a cell is relative
-/// to where it puts it first, and evcxr moves it.
-fn library_path(libraries: &str) -> OsString {
-    let mut path = OsString::from(libraries);
-    if let Some(others) = std::env::var_os(LIBRARY_PATH) {
-        path.push(":");
-        path.push(others);
-    }
-    path
-}
-
-/// What a program that prints little has printed, once it has ended; it is ended at the limit.
-fn output_of(command: &mut Command, limit: Duration) -> std::io::Result<Output> {
-    let pipes = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = pipes.spawn()?;
-    let deadline = Instant::now() + limit;
-    while child.try_wait()?.is_none() {
-        if Instant::now() >= deadline {
-            child.kill()?;
-            child.wait()?;
-            let text = format!("it did not end within {} s and was ended", limit.as_secs());
-            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
-        }
-        std::thread::sleep(LOOK_INTERVAL);
-    }
-    child.wait_with_output()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_that_does_not_end_is_ended() {
-        let text = output_of(Command::new("echo").arg("one"), COMPILER_LIMIT).unwrap();
-        assert_eq!(text.stdout, b"one\n");
-        let begun = Instant::now();
-        let limit = Duration::from_millis(20);
-        let error = output_of(Command::new("sleep").arg("60"), limit).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
-        assert!(begun.elapsed() < Duration::from_secs(30));
-    }
 }

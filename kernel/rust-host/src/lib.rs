@@ -21,6 +21,7 @@ pub mod emitter;
 pub mod error;
 pub mod evaluations;
 pub mod evaluator;
+mod file_lock;
 pub mod host;
 mod known_names;
 mod outline;
@@ -32,6 +33,7 @@ pub mod rewrite;
 pub mod session_directory;
 mod shared_store;
 pub mod source_map;
+mod toolchain;
 mod typing;
 mod variable_record;
 
