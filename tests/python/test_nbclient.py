@@ -54,7 +54,8 @@ def test_rust_values_are_bound_in_sql(bireme_kernel):
     )
     shown = plain(cells[1])
     assert "14" in shown and "it's \"x\"" in shown and "true" in shown, shown
-    assert plain(cells[2]) == "2"
+    # Above it stands how long the cell compiled, where that took long.
+    assert plain(cells[2]).splitlines()[-1] == "2", plain(cells[2])
 
 
 def test_rows_become_a_rust_variable(bireme_kernel):
